@@ -1,0 +1,330 @@
+"""The values that travel between the stations.
+
+Conventions, stated here and nowhere else:
+
+- Time is presentation time in seconds; the first shown frame of a file is at 0.0.
+- Spans are half-open: a frame at `end_s` is not inside.
+- A picture is RGB, uint8, upright, with square pixels.
+- A vector is a unit row of float32 (stored as float16, rounded before any use).
+- The score of a hit is a cosine in [-1, 1], that of a result lies in [0, 1];
+  higher is better everywhere.
+- Shapes use one alphabet: N segments or clips, T frames, H W 3, D dimensions,
+  Q query vectors, K neighbours, Lq x Lv similarity matrix.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+ResultKind = Literal["copy", "similar"]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpan:
+    """A half-open range of presentation time, `0 <= start_s < end_s`, in seconds."""
+
+    start_s: float
+    end_s: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_s < self.end_s < float("inf"):
+            raise ValueError(f"need 0 <= start_s < end_s, got {self.start_s=} {self.end_s=}")
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds, always positive."""
+        return self.end_s - self.start_s
+
+    def overlap_s(self, other: "TimeSpan") -> float:
+        """Seconds that both spans share; 0.0 when they only touch."""
+        return max(0.0, min(self.end_s, other.end_s) - max(self.start_s, other.start_s))
+
+    def __str__(self) -> str:
+        return f"{format_time(self.start_s)}-{format_time(self.end_s)}"
+
+
+def format_time(seconds: float) -> str:
+    """A time as people read it: `0:03.0`, `12:41.5`, `1:02:03.4`.
+
+    Example:
+        >>> format_time(761.04)
+        '12:41.0'
+    """
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{clock}:{tenths // 10:02}.{tenths % 10}"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a file is. A still picture has `duration_s` None and no frame rate.
+
+    `width` and `height` are those of the shown picture: upright, square pixels.
+    """
+
+    uri: str
+    duration_s: float | None
+    width: int
+    height: int
+    codec: str
+    average_frame_rate: Fraction | None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What one vector stands for: a span of a video and its place in the order of vectors."""
+
+    video_id: int
+    ordinal: int
+    span: TimeSpan | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameBatch:
+    """Frames of one video in order of presentation.
+
+    Attributes:
+        frames: uint8 RGB, shape ``(T, H, W, 3)``, T >= 1.
+        pts_s: float64 seconds, shape ``(T,)``, strictly increasing.
+    """
+
+    frames: NDArray[np.uint8]
+    pts_s: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or self.frames.shape[3] != 3 or self.frames.dtype != np.uint8:
+            raise ValueError(
+                f"need uint8 (T, H, W, 3), got {self.frames.dtype} {self.frames.shape}"
+            )
+        if self.pts_s.shape != (len(self.frames),) or len(self.frames) == 0:
+            raise ValueError(f"need one time a frame, got {self.pts_s.shape=} {self.frames.shape=}")
+        if len(self.pts_s) > 1 and not (np.diff(self.pts_s) > 0).all():
+            raise ValueError("need strictly increasing pts_s")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __repr__(self) -> str:
+        return f"FrameBatch({self.frames.shape}, {self.pts_s[0]:.3f}-{self.pts_s[-1]:.3f} s)"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoEmbedding:
+    """All vectors of one video, with the span each stands for.
+
+    Attributes:
+        spans: One span a vector, in order of time; a still picture has one None.
+        vectors: float32 unit rows, shape ``(N, D)``, N >= 1.
+        model_id: The model that made them; vectors of different models never meet.
+    """
+
+    spans: tuple[TimeSpan | None, ...]
+    vectors: NDArray[np.float32]
+    model_id: str
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 2 or self.vectors.dtype != np.float32:
+            raise ValueError(f"need float32 (N, D), got {self.vectors.dtype} {self.vectors.shape}")
+        if len(self.spans) != len(self.vectors) or len(self.spans) == 0:
+            raise ValueError(f"need one span a vector, got {len(self.spans)} {self.vectors.shape=}")
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    def __repr__(self) -> str:
+        return f"VideoEmbedding({self.vectors.shape}, model_id={self.model_id!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One near neighbour of a query vector."""
+
+    vector_id: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hits:
+    """Nearest neighbours of Q query vectors, best first.
+
+    Attributes:
+        vector_ids: int64, shape ``(Q, K)``, -1 where there is no neighbour.
+        scores: float32 cosine, shape ``(Q, K)``.
+
+    Iterating yields one list of `Hit` a query, absent neighbours left out.
+    """
+
+    vector_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.vector_ids.shape != self.scores.shape or self.scores.ndim != 2:
+            raise ValueError(f"need (Q, K) twice, got {self.vector_ids.shape} {self.scores.shape}")
+
+    def __len__(self) -> int:
+        return len(self.vector_ids)
+
+    def __iter__(self) -> Iterator[list[Hit]]:
+        for ids, scores in zip(self.vector_ids, self.scores, strict=True):
+            yield [Hit(int(i), float(s)) for i, s in zip(ids, scores, strict=True) if i >= 0]
+
+    def __repr__(self) -> str:
+        return f"Hits{self.vector_ids.shape}"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One range that both sides show. A still picture has no span."""
+
+    query_span: TimeSpan | None
+    video_span: TimeSpan | None
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """One video of the answer.
+
+    Attributes:
+        video_id: Its id in this index.
+        uri: A file that holds this content (one that is not missing where there is one).
+        other_uris: Further files with the same content.
+        missing: True when none of its files was there at the last `index`.
+        score: In [0, 1], higher is better.
+        kind: `copy` (the same footage) or `similar` (looks like it).
+        coverage: Share of the query that the matches cover, in [0, 1].
+        verified: Whether decoded frames confirm it; None while nobody looked.
+        matches: Every range that both share, best first; a `similar` one may have none.
+    """
+
+    video_id: int
+    uri: str
+    other_uris: tuple[str, ...]
+    missing: bool
+    score: float
+    kind: ResultKind
+    coverage: float
+    verified: bool | None
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """What a search gives: the query as it was read, and the videos found, best first."""
+
+    query: VideoInfo
+    results: tuple[SearchResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFailure:
+    """A file that could not be indexed, and why, in one line that names what to do."""
+
+    uri: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What a run of indexing did, in numbers of files."""
+
+    num_added: int = 0
+    num_changed: int = 0
+    num_moved: int = 0
+    num_unchanged: int = 0
+    num_missing: int = 0
+    num_salvaged: int = 0
+    num_vectors: int = 0
+    failures: tuple[VideoFailure, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long call has come.
+
+    Attributes:
+        phase: What it does now, in a word or two (`reading`, `embedding`, `saving`).
+        num_done: Things finished (files, steps).
+        num_total: All of them.
+        done_s: Seconds of video finished; None where the work is not video.
+        total_s: Seconds of video in all; None where the work is not video.
+        uri: The thing last finished, or empty.
+    """
+
+    phase: str
+    num_done: int
+    num_total: int
+    done_s: float | None = None
+    total_s: float | None = None
+    uri: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@runtime_checkable
+class VideoEncoder(Protocol):
+    """Frames of one video to vectors. Implemented over ONNX Runtime and over torch."""
+
+    @property
+    def model_id(self) -> str:
+        """Name and digest of weights and preprocessing."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """D, the length of a vector."""
+        ...
+
+    def encode(self, batches: Iterable[FrameBatch], *, end_s: float | None = None) -> VideoEmbedding:
+        """Embed one video from a stream of its frames, in memory that does not grow with it.
+
+        `end_s` is where the last frame leaves the screen; a single frame with None
+        is a still picture and gets one vector without a span.
+
+        Raises:
+            ValueError: If `batches` holds no frame.
+        """
+        ...
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    """Nearest neighbours by cosine. Implemented over FAISS and by brute force."""
+
+    @property
+    def dim(self) -> int:
+        """D, the length of a vector."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Add unit rows ``(N, D)`` under new ids ``(N,)``.
+
+        Raises:
+            ValueError: If shapes disagree, or an id is negative, repeated or there already.
+        """
+        ...
+
+    def remove(self, ids: NDArray[np.int64]) -> int:
+        """Remove those of `ids` that are there; how many that were."""
+        ...
+
+    def search(self, queries: NDArray[np.float32], k: int) -> Hits:
+        """The `k` nearest of each row of ``(Q, D)``, best first.
+
+        Raises:
+            ValueError: If ``k < 1`` or the dimension is another.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Make what was added or removed durable, where the index has a place on disk."""
+        ...

@@ -1,0 +1,1 @@
+"""How the model comes to be: clips, augmentation, losses, training, measuring."""

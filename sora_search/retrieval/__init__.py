@@ -1,0 +1,1 @@
+"""A query becomes an answer: hits, candidates, aligned spans, scores, results."""
