@@ -282,7 +282,9 @@ class VideoEncoder(Protocol):
         """D, the length of a vector."""
         ...
 
-    def encode(self, batches: Iterable[FrameBatch], *, end_s: float | None = None) -> VideoEmbedding:
+    def encode(
+        self, batches: Iterable[FrameBatch], *, end_s: float | None = None
+    ) -> VideoEmbedding:
         """Embed one video from a stream of its frames, in memory that does not grow with it.
 
         `end_s` is where the last frame leaves the screen; a single frame with None

@@ -3,7 +3,7 @@
     SoraSearchError                     exit 1
     ├── ConfigError                     exit 2   a setting that cannot be used
     ├── MediaError                      exit 1   one file: a run over many records it and goes on
-    │   ├── NotAVideoError                       not a video (text, a still picture, sound only, empty)
+    │   ├── NotAVideoError                       not a video (text, a picture, sound only, empty)
     │   ├── VideoDecodeError                     a video of which nothing can be decoded
     │   └── VideoChangedError                    grew, shrank or vanished while it was read
     ├── WorkerError                     exit 1   the process that embedded a file died or hung
@@ -15,7 +15,7 @@
     │   ├── IndexSchemaError                     older or newer than this program
     │   ├── IndexDamagedError                    what is stored is not what was written
     │   └── ModelNotFoundError                   no such model, or it cannot be loaded
-    ├── TrainingError                   exit 1   a training that cannot go on (its last good checkpoint is kept)
+    ├── TrainingError                   exit 1   a training that cannot go on
     └── MissingDependencyError          exit 5   an optional package is not installed
 
 A message says what happened, where, and what to do next. Wrong arguments of a

@@ -1,0 +1,1 @@
+"""Find the video a clip came from, or videos that show the same, in your own folders."""
