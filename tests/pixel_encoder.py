@@ -8,12 +8,13 @@ apart; a picture of one colour becomes one fixed vector, orthogonal to all other
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from sora_search.media.sampling import SamplingConfig
 
 from sora_search.datatypes import FrameBatch, TimeSpan, VideoEmbedding
-from sora_search.media.sampling import SamplingConfig
 
 SIDE = 8
 CONTEXT_S = 2.0  # the second half averages this much on either side
@@ -91,7 +92,7 @@ def spans_around(pts_s: NDArray[np.float64], end_s: float | None) -> tuple[TimeS
     start_s = max(0.0, float(pts_s[0]) - half)
     last_s = float(pts_s[-1]) + half if end_s is None else max(end_s, float(pts_s[-1]) + 1e-6)
     edges = [start_s, *map(float, middles), last_s]
-    return tuple(TimeSpan(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return tuple(TimeSpan(a, b) for a, b in pairwise(edges))
 
 
 def _smoothed(rows: NDArray[np.float64], pts_s: NDArray[np.float64]) -> NDArray[np.float64]:
