@@ -1,0 +1,130 @@
+"""Options that mean the same in every command, declared once, and the settings they overrule."""
+
+import logging
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sora_search import config
+from sora_search.errors import ConfigError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedSettings:
+    """What every command asks for: table `[shared]`, or `SORA_SEARCH_INDEX` and so on.
+
+    Attributes:
+        index: Folder of the index.
+        model: Name of a model that ships, or path of one that was exported.
+        device: Where the model runs.
+    """
+
+    index: Path = Path("index_data")
+    model: str = "sora-small"
+    device: Device = "auto"
+
+
+IndexOption = Annotated[
+    Path | None,
+    typer.Option("--index", metavar="DIR", help="Folder of the index.", show_default="index_data"),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|PATH",
+        help="A model that ships (see `model list`), or the path of one.",
+        show_default="sora-small",
+    ),
+]
+DeviceOption = Annotated[
+    Device | None,
+    typer.Option("--device", help="Where the model runs.", show_default="auto"),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings (TOML). The environment overrules them, and flags overrule both.",
+        show_default="sora-search.toml, where there is one",
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead of a table.")
+]
+WaitOption = Annotated[
+    bool,
+    typer.Option("--wait", help="Wait while another process writes to the index."),
+]
+VerboseOption = Annotated[
+    int,
+    typer.Option("--verbose", "-v", count=True, help="Say more on stderr; twice: much more."),
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")
+]
+
+
+def load_shared(
+    path: Path | None,
+    *,
+    index: Path | None = None,
+    model: str | None = None,
+    device: Device | None = None,
+) -> SharedSettings:
+    """The shared settings: those of the file at `path` and the environment, under the flags."""
+    flags = {"index": index, "model": model, "device": device}
+    return config.load(SharedSettings, config.SHARED, flags, path=path)
+
+
+def require_paths(paths: list[Path]) -> None:
+    """Say which of these paths does not exist, before any work is done.
+
+    Raises:
+        ConfigError: If one does not exist.
+    """
+    for path in paths:
+        if not path.exists() and not path.is_symlink():
+            raise ConfigError(f"no such file or folder: {str(path)!r}")
+
+
+def parse_time(text: str) -> float:
+    """A time on the command line in seconds: `62.5`, `1:02.5` or `0:01:02.5`.
+
+    Raises:
+        typer.BadParameter: If it is none of these.
+    """
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)", text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no time; write seconds or m:ss, as 62.5 or 1:02.5")
+    hours, minutes, seconds = match.groups()
+    if (minutes is not None and float(seconds) >= 60) or (hours is not None and int(minutes) >= 60):
+        raise typer.BadParameter(
+            f"{text!r} is no time: 60 seconds or minutes or more after a colon"
+        )
+    time_s = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
+    if not math.isfinite(time_s):
+        raise typer.BadParameter(f"{text!r} is too long a time")
+    return time_s
+
+
+def set_up_logging(*, verbose: int, quiet: bool = False) -> None:
+    """Send the library's log to stderr; the only place where logging is configured."""
+    level = logging.ERROR if quiet else (logging.WARNING, logging.INFO)[verbose > 0]
+    if verbose > 1:
+        level = logging.DEBUG
+    logger = logging.getLogger("sora_search")
+    logger.setLevel(level)
+    for handler in [h for h in logger.handlers if h.get_name() == "sora-search-cli"]:
+        logger.removeHandler(handler)
+    handler = logging.StreamHandler()
+    handler.set_name("sora-search-cli")
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger.addHandler(handler)

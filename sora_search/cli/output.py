@@ -1,0 +1,158 @@
+"""What is printed: results on stdout, everything else on stderr, safe on any terminal."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from sora_search.datatypes import IndexReport, Match, SearchAnswer, TimeSpan
+
+SCHEMA = 1
+
+
+def print_json(document: Mapping[str, object]) -> None:
+    """Print one JSON document, with `"schema": 1` first. ASCII, so that it survives any pipe."""
+    print(json.dumps({"schema": SCHEMA, **document}, indent=2, allow_nan=False))
+
+
+def to_document(value: object) -> object:
+    """A value as JSON has it: dataclasses become objects with the names of their fields."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_document(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_document(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_document(item) for item in value]
+    if isinstance(value, Fraction):
+        return float(value)
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def answer_document(answer: SearchAnswer) -> dict[str, object]:
+    """The document of a query: its shape is fixed, keys may be added."""
+    return {
+        "query": {"uri": answer.query.uri, "duration_s": answer.query.duration_s},
+        "results": to_document(answer.results),
+    }
+
+
+def print_line(text: str | Text = "", *, error: bool = False) -> None:
+    """Print one line as it is: no wrapping, no markup, colours on a terminal only."""
+    stream = sys.stderr if error else sys.stdout
+    line = text if isinstance(text, Text) else Text(text)
+    plain = printable(line.plain, stream.encoding)
+    if plain != line.plain:
+        line = Text(plain)
+    Console(file=stream, highlight=False).print(line, soft_wrap=True)
+
+
+def printable(text: str, encoding: str | None = None) -> str:
+    r"""A line that any terminal can show: no control characters, nothing it cannot encode.
+
+    Bytes of a file name that are not UTF-8 are shown as the shell would write them.
+
+    Example:
+        >>> printable("two\nlines \udcff")
+        'two\\nlines \\xff'
+    """
+    shown = []
+    for character in text:
+        if "\udc80" <= character <= "\udcff":
+            shown.append(f"\\x{ord(character) - 0xDC00:02x}")
+        elif character.isprintable() or character == " ":
+            shown.append(character)
+        else:
+            shown.append(character.encode("unicode_escape").decode("ascii"))
+    encoding = encoding or "utf-8"
+    return "".join(shown).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def shown_path(path: Path) -> str:
+    """A path as people read it: below the current folder where it is there."""
+    text = os.fspath(path)
+    here = os.getcwd() + os.sep
+    return printable(text[len(here) :] if text.startswith(here) else text)
+
+
+def answer_lines(answer: SearchAnswer, paths: Mapping[str, str]) -> list[Text]:
+    """The table of a query: a line for each video, and one for each range that matches.
+
+    Args:
+        answer: What was found.
+        paths: How to show each `uri`.
+    """
+    if not answer.results:
+        return [Text("nothing found")]
+    lines = [Text(f"{'rank':>4}  {'score':>5}  {'kind':<7}  {'covered':>7}  file", style="bold")]
+    for rank, result in enumerate(answer.results, start=1):
+        line = Text(f"{rank:>4}  {result.score:>5.3f}  ")
+        line.append(f"{result.kind:<7}", style="green" if result.kind == "copy" else "")
+        line.append(f"  {result.coverage:>6.0%}   {paths[result.uri]}")
+        if result.missing:
+            line.append("  (missing)", style="yellow")
+        lines.append(line)
+        indent = " " * 31
+        lines += [Text(f"{indent}also {paths[uri]}", style="dim") for uri in result.other_uris]
+        lines += [Text(f"{indent}{_match_text(match)}") for match in result.matches]
+    return lines
+
+
+def report_lines(report: IndexReport) -> list[str]:
+    """What a run of indexing did, in words; the failures are listed by the caller."""
+    counts = {
+        "added": report.num_added,
+        "changed": report.num_changed,
+        "moved": report.num_moved,
+        "unchanged": report.num_unchanged,
+        "missing": report.num_missing,
+        "damaged, indexed as far as they go": report.num_salvaged,
+        "failed": len(report.failures),
+    }
+    said = [f"{number} {name}" for name, number in counts.items() if number]
+    return [", ".join(said) or "no videos found", f"{report.num_vectors:,} vectors in the index"]
+
+
+def table_lines(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:
+    """Rows of text in columns, those in `right` aligned to the right; the first row is the head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def format_bytes(num_bytes: int) -> str:
+    """A size as people read it.
+
+    Example:
+        >>> format_bytes(512), format_bytes(2_500_000)
+        ('512 B', '2.5 MB')
+    """
+    if num_bytes < 1000:
+        return f"{num_bytes} B"
+    size = float(num_bytes)
+    for unit in ("kB", "MB", "GB", "TB"):
+        size /= 1000
+        if size < 1000 or unit == "TB":
+            break
+    return f"{size:.1f} {unit}"
+
+
+def _match_text(match: Match) -> str:
+    return f"{_span_text(match.query_span)} -> {_span_text(match.video_span)}"
+
+
+def _span_text(span: TimeSpan | None) -> str:
+    return "the picture" if span is None else str(span)
