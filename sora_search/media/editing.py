@@ -331,12 +331,14 @@ def _write_line(
     font = cv2.FONT_HERSHEY_SIMPLEX
     (wide, _), _ = cv2.getTextSize(text, font, 1.0, 1)
     scale = text_width / wide
-    place = (round((layer.shape[1] - text_width) / 2), bottom)
+    left = round((layer.shape[1] - text_width) / 2)
     thick = max(1, round(scale * 2))
     covered = np.zeros(share.shape, np.uint8)
-    for target, rim, ink in ((layer, (0, 0, 0), (255, 255, 255)), (covered, (255,), (255,))):
-        cv2.putText(target, text, place, font, scale, rim, thick + 2, cv2.LINE_AA)
-        cv2.putText(target, text, place, font, scale, ink, thick, cv2.LINE_AA)
+    # A thicker stroke would also be a wider line: the rim is the line itself, shifted.
+    for x, y, ink in ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, 255)):
+        place = (left + x * thick, bottom + y * thick)
+        cv2.putText(layer, text, place, font, scale, (ink, ink, ink), thick, cv2.LINE_AA)
+        cv2.putText(covered, text, place, font, scale, (255,), thick, cv2.LINE_AA)
     np.maximum(share, covered / np.float32(255), out=share)
 
 
