@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 from av.error import FFmpegError
-from av.sidedata.sidedata import Type as SideDataType
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc, Interpolation, VideoReformatter
 from numpy.typing import NDArray
@@ -55,10 +55,10 @@ class Orientation:
 def orientation_of(frame: VideoFrame) -> Orientation:
     """What the frame's display matrix asks for, rounded to quarter turns."""
     try:
-        matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+        matrix = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV knows not every kind of side data (EXIF); then only the turn
         return Orientation(round(frame.rotation / 90) % 4)
-    if matrix is None:
+    if not isinstance(matrix, SideData):
         return Orientation()
     return orientation_from_matrix(np.frombuffer(bytes(matrix), dtype="<i4").reshape(3, 3))
 
@@ -119,7 +119,7 @@ class FrameConverter:
             picture = _as_array(VideoReformatter().reformat(frame, format="rgb24", threads=1))
             rows = np.arange(height) * picture.shape[0] // height
             columns = np.arange(width) * picture.shape[1] // width
-            return picture[rows[:, None], columns]
+            return np.asarray(picture[rows[:, None], columns])
 
 
 def _as_array(frame: VideoFrame) -> Picture:
@@ -135,7 +135,7 @@ def _without_hdr(picture: Picture, transfer: int) -> Picture:
     brightest = light.max(axis=-1, keepdims=True)
     light *= (1 + brightest / white**2) / (1 + brightest)  # extended Reinhard, keeps the hue
     codes = np.clip(light, 0.0, 1.0) ** np.float32(1 / 2.2) * 255
-    return np.round(codes).astype(np.uint8)
+    return np.asarray(np.round(codes), dtype=np.uint8)
 
 
 @cache

@@ -14,12 +14,17 @@ from sora_search.media.timing import FALLBACK_INTERVAL_S, PresentationClock, end
 MEASURED_BELOW_S = 16.0
 """Shorter durations are measured, not believed: the sampling of short videos needs them."""
 
-_VIDEO_SUFFIXES = frozenset(
-    ".264 .265 .3g2 .3gp .amv .apng .asf .av1 .avi .avs .bik .dat .dav .divx .dv .evo .f4v .flv "
-    ".gif .gxf .h264 .h265 .hevc .ivf .m1v .m2p .m2t .m2ts .m2v .m4v .mjpeg .mjpg .mk3d .mkv "
-    ".mod .mov .mp2v .mp4 .mp4v .mpe .mpeg .mpg .mpv .mts .mxf .nsv .nut .obu .ogm .ogv .ogx "
-    ".qt .rm .rmvb .swf .tod .trp .ts .tp .vob .vp8 .vp9 .webm .wmv .wtv .xvid .y4m".split()
-)
+# fmt: off
+_VIDEO_SUFFIXES = frozenset({
+    ".264", ".265", ".3g2", ".3gp", ".amv", ".apng", ".asf", ".av1", ".avi", ".avs", ".bik",
+    ".dat", ".dav", ".divx", ".dv", ".evo", ".f4v", ".flv", ".gif", ".gxf", ".h264", ".h265",
+    ".hevc", ".ivf", ".m1v", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg",
+    ".mk3d", ".mkv", ".mod", ".mov", ".mp2v", ".mp4", ".mp4v", ".mpe", ".mpeg", ".mpg",
+    ".mpv", ".mts", ".mxf", ".nsv", ".nut", ".obu", ".ogm", ".ogv", ".ogx", ".qt", ".rm",
+    ".rmvb", ".swf", ".tod", ".tp", ".trp", ".ts", ".vob", ".vp8", ".vp9", ".webm", ".wmv",
+    ".wtv", ".xvid", ".y4m",
+})
+# fmt: on
 _ALWAYS_STILL = {"image2", "ico", "psd_pipe", "image2pipe"}
 _STILL_IF_ONE_PACKET = {"gif", "apng", "mjpeg", "jpegxl_anim", "mpjpeg"}
 _PICTURE_BRANDS = {"avif", "avis", "heic", "heix", "heif", "mif1", "msf1"}

@@ -1,10 +1,21 @@
 """Pictures for people: rows of frames side by side, with names and times."""
 
+import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
 from sora_search.media.pictures import Picture
+
+_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+_PAPER, _INK, _FAINT, _HOLE = "#ffffff", "#1a1a1a", "#5f6368", "#eceef1"
+_LABEL_POINTS, _CAPTION_POINTS = 16, 13
+_GAP = 8  # pixels around cells
+_MIN_WIDTH = 480  # room for the labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -13,7 +24,7 @@ class PictureRow:
 
     Attributes:
         label: What the row shows ("query clip.mp4", "1. copy 0.97 film.mp4"); any text,
-            names with bytes that are not UTF-8 too.
+            names with bytes that are not UTF-8 too. Cut off where it is too long.
         cells: For each column a caption ("0:03.2") and an RGB uint8 picture ``(H, W, 3)``
             of any size, or None for an empty place. Cells of one column belong together:
             the query's frame at the top, the frame that matches it in each row beneath.
@@ -43,4 +54,97 @@ def write_side_by_side(
         ValueError: If `rows` is empty, or the suffix is another.
         OSError: If the file cannot be written.
     """
-    raise NotImplementedError
+    path = Path(path)
+    picture_format = _FORMATS.get(path.suffix.lower())
+    if picture_format is None:
+        raise ValueError(f"need a name that ends in .jpg, .jpeg or .png, got {path.name!r}")
+    if not rows:
+        raise ValueError("need at least one row of pictures")
+    if cell_side < 1:
+        raise ValueError(f"need cell_side >= 1, got {cell_side=}")
+    sheet = _draw([_Row(row, cell_side) for row in rows], cell_side)
+    _write_whole(sheet, path, picture_format)
+    return path
+
+
+class _Row:
+    """One row, its pictures scaled."""
+
+    def __init__(self, row: PictureRow, cell_side: int) -> None:
+        self.label = _printable(row.label)
+        self.captions = [_printable(caption) for caption, _ in row.cells]
+        self.pictures = [_thumbnail(picture, cell_side) for _, picture in row.cells]
+        heights = [picture.height for picture in self.pictures if picture is not None]
+        self.picture_height = max(heights, default=cell_side // 2 if row.cells else 0)
+
+
+def _draw(rows: Sequence[_Row], cell_side: int) -> Image.Image:
+    label_font = ImageFont.load_default(_LABEL_POINTS)
+    caption_font = ImageFont.load_default(_CAPTION_POINTS)
+    label_height, caption_height = _LABEL_POINTS + _GAP, _CAPTION_POINTS + _GAP
+    columns = max(len(row.pictures) for row in rows)
+    width = max(_MIN_WIDTH, columns * (cell_side + _GAP) + _GAP)
+    heights = [label_height + row.picture_height + caption_height + _GAP for row in rows]
+    sheet = Image.new("RGB", (width, sum(heights) + _GAP), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    top = _GAP
+    for row, height in zip(rows, heights, strict=True):
+        label = _cut_off(row.label, label_font, width - 2 * _GAP)
+        pen.text((_GAP, top), label, fill=_INK, font=label_font)
+        for i, (caption, picture) in enumerate(zip(row.captions, row.pictures, strict=True)):
+            left, upper = _GAP + i * (cell_side + _GAP), top + label_height
+            if picture is None:
+                hole = (left, upper, left + cell_side - 1, upper + row.picture_height - 1)
+                pen.rectangle(hole, fill=_HOLE)
+            else:
+                sheet.paste(picture, (left, upper))
+            caption = _cut_off(caption, caption_font, cell_side)
+            place = (left, upper + row.picture_height + 2)
+            pen.text(place, caption, fill=_FAINT, font=caption_font)
+        top += height
+    return sheet
+
+
+def _thumbnail(picture: Picture | None, cell_side: int) -> Image.Image | None:
+    if picture is None:
+        return None
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise ValueError(f"need uint8 (H, W, 3), got {picture.dtype} {picture.shape}")
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    scale = cell_side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+
+
+def _printable(text: str) -> str:
+    """On one line; bytes that are not UTF-8 become replacement signs."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
+_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+
+def _cut_off(text: str, font: _Font, width: int) -> str:
+    """The text, its middle left out until it fits: a file name tells most at both ends."""
+    if font.getlength(text) <= width:
+        return text
+    kept = min(len(text) - 1, width)
+    while kept > 0:
+        short = f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
+        if font.getlength(short) <= width:
+            return short
+        kept -= 1
+    return ""
+
+
+def _write_whole(image: Image.Image, path: Path, picture_format: str) -> None:
+    """Write beside the place and move there, so that nobody ever sees a half-written file."""
+    unfinished = path.with_name(f".picture-{secrets.token_hex(8)}")
+    try:
+        with open(unfinished, "xb") as file:
+            image.save(file, format=picture_format, quality=90)
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

@@ -16,7 +16,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Discard
+from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -114,7 +114,7 @@ class OpenVideo:
             return None
         return float(stamp * self.stream.time_base)
 
-    def _packets(self) -> Iterator[av.Packet]:
+    def _packets(self) -> Iterator["av.Packet[VideoStream]"]:
         num_errors = 0
         while num_errors < _MOST_READ_ERRORS:
             try:
@@ -125,7 +125,7 @@ class OpenVideo:
             else:
                 return
 
-    def _decoded(self, packet: av.Packet | None) -> list[VideoFrame]:
+    def _decoded(self, packet: "av.Packet[VideoStream] | None") -> list[VideoFrame]:
         try:
             frames = self.stream.codec_context.decode(packet)
         except FFmpegError as error:
@@ -194,10 +194,10 @@ def _find_video_stream(path: Path, container: InputContainer) -> VideoStream:
     streams = [
         stream
         for stream in container.streams.video
-        if stream.codec_context is not None and "attached_pic" not in _dispositions(stream)
+        if stream.codec_context is not None and not _is_cover_art(stream)
     ]
     if not streams:
-        has_video = any("attached_pic" not in _dispositions(s) for s in container.streams.video)
+        has_video = any(not _is_cover_art(s) for s in container.streams.video)
         if has_video:
             raise VideoDecodeError(
                 f"{quoted(path)} is coded in a way that this FFmpeg cannot decode: convert it"
@@ -208,8 +208,8 @@ def _find_video_stream(path: Path, container: InputContainer) -> VideoStream:
     return next((stream for stream in streams if best and stream.index == best.index), streams[0])
 
 
-def _dispositions(stream: VideoStream) -> set[str]:
-    return {flag.name for flag in type(stream.disposition) if flag in stream.disposition}
+def _is_cover_art(stream: VideoStream) -> bool:
+    return Disposition.attached_pic in stream.disposition
 
 
 def _looks_like_text(head: bytes) -> bool:
