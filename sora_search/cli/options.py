@@ -2,7 +2,9 @@
 
 import logging
 import math
+import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,28 +34,34 @@ class SharedSettings:
 
 IndexOption = Annotated[
     Path | None,
-    typer.Option("--index", metavar="DIR", help="Folder of the index.", show_default="index_data"),
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        help="Folder of the index (default: index_data).",
+        show_default=False,
+    ),
 ]
 ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
         metavar="NAME|PATH",
-        help="A model that ships (see `model list`), or the path of one.",
-        show_default="sora-small",
+        help="A model that ships (see `model list`), or the path of one (default: sora-small).",
+        show_default=False,
     ),
 ]
 DeviceOption = Annotated[
     Device | None,
-    typer.Option("--device", help="Where the model runs.", show_default="auto"),
+    typer.Option("--device", help="Where the model runs (default: auto).", show_default=False),
 ]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
         "--config",
         metavar="FILE",
-        help="Settings (TOML). The environment overrules them, and flags overrule both.",
-        show_default="sora-search.toml, where there is one",
+        help="Settings (TOML); the environment overrules them, and flags overrule both "
+        "(default: sora-search.toml, where there is one).",
+        show_default=False,
     ),
 ]
 JsonOption = Annotated[
@@ -65,7 +73,13 @@ WaitOption = Annotated[
 ]
 VerboseOption = Annotated[
     int,
-    typer.Option("--verbose", "-v", count=True, help="Say more on stderr; twice: much more."),
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        help="Say more on stderr; twice: much more.",
+        show_default=False,
+    ),
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")
@@ -82,6 +96,13 @@ def load_shared(
     """The shared settings: those of the file at `path` and the environment, under the flags."""
     flags = {"index": index, "model": model, "device": device}
     return config.load(SharedSettings, config.SHARED, flags, path=path)
+
+
+def num_cores() -> int:
+    """How many cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def require_paths(paths: list[Path]) -> None:

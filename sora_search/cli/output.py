@@ -21,14 +21,19 @@ def print_json(document: Mapping[str, object]) -> None:
     print(json.dumps({"schema": SCHEMA, **document}, indent=2, allow_nan=False))
 
 
-def to_document(value: object) -> object:
-    """A value as JSON has it: dataclasses become objects with the names of their fields."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_document(getattr(value, field.name)) for field in fields(value)}
+def to_object(value: object) -> dict[str, object]:
+    """A dataclass as a JSON object: its keys are the names of the fields."""
+    assert is_dataclass(value)
+    return {field.name: _to_json(getattr(value, field.name)) for field in fields(value)}
+
+
+def _to_json(value: object) -> object:
+    if is_dataclass(value):
+        return to_object(value)
     if isinstance(value, Mapping):
-        return {str(key): to_document(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_document(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, Fraction):
         return float(value)
     if isinstance(value, Path):
@@ -40,7 +45,7 @@ def answer_document(answer: SearchAnswer) -> dict[str, object]:
     """The document of a query: its shape is fixed, keys may be added."""
     return {
         "query": {"uri": answer.query.uri, "duration_s": answer.query.duration_s},
-        "results": to_document(answer.results),
+        "results": [to_object(result) for result in answer.results],
     }
 
 

@@ -1,0 +1,105 @@
+"""The command line: each command parses, calls the library, and prints.
+
+This module holds the application and the one place where errors become exit codes.
+"""
+
+import logging
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from sora_search.cli.check import check_command
+from sora_search.cli.db import db_app
+from sora_search.cli.index import index_command
+from sora_search.cli.info import info_command
+from sora_search.cli.model import model_app
+from sora_search.cli.output import print_line
+from sora_search.cli.query import query_command
+from sora_search.cli.remove import remove_command
+from sora_search.errors import ExitCode, SoraSearchError
+
+logger = logging.getLogger(__name__)
+
+
+class SoraGroup(TyperGroup):
+    """A group of commands in which every expected error ends in one line and its exit code."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's own signature
+        """Run the command; see `ExitCode` for what comes out."""
+        try:
+            return super().invoke(ctx)
+        except SoraSearchError as error:
+            logger.debug("raised here:", exc_info=True)
+            print_line(f"error: {error}", error=True)
+            raise typer.Exit(error.exit_code) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            logger.debug("raised here:", exc_info=True)
+            print_line(f"error: {_os_error_text(error)}", error=True)
+            raise typer.Exit(ExitCode.FAILURE) from error
+        except KeyboardInterrupt as interrupt:
+            print_line("interrupted", error=True)
+            raise typer.Exit(130) from interrupt
+
+
+app = typer.Typer(
+    name="sora-search",
+    cls=SoraGroup,
+    help="Find the video a clip came from, or videos that show the same, in your own folders.",
+    epilog="Example: sora-search index ./videos && sora-search query clip.mp4",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("index", epilog="Example: sora-search index ./videos")(index_command)
+app.command("query", epilog="Example: sora-search query clip.mp4 --save answer.jpg")(query_command)
+app.command("info", epilog="Example: sora-search info --list")(info_command)
+app.command("remove", epilog="Example: sora-search remove ./videos/old.mp4")(remove_command)
+app.command("check", epilog="Example: sora-search check --repair")(check_command)
+app.add_typer(db_app, name="db")
+app.add_typer(model_app, name="model")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"sora-search {version('sora-search')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _sora_search(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that the terminal cannot show must not end a command.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    app(prog_name="sora-search")
+
+
+def _os_error_text(error: OSError) -> str:
+    """What the system said, and about which file."""
+    said = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return said
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    return f"{said}: {str(name)!r}"

@@ -1,0 +1,125 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sora_search.cli.output import (
+    answer_document,
+    answer_lines,
+    format_bytes,
+    print_json,
+    print_line,
+    printable,
+    report_lines,
+    table_lines,
+)
+from sora_search.datatypes import (
+    IndexReport,
+    Match,
+    SearchAnswer,
+    SearchResult,
+    TimeSpan,
+    VideoFailure,
+    VideoInfo,
+)
+
+QUERY = VideoInfo("file:///q.mp4", 8.0, 320, 240, "h264", None)
+COPY = SearchResult(
+    video_id=7,
+    uri="file:///v.mp4",
+    other_uris=("file:///w.mp4",),
+    missing=False,
+    score=0.97,
+    kind="copy",
+    coverage=0.93,
+    verified=None,
+    matches=(Match(TimeSpan(3.0, 7.5), TimeSpan(761.0, 765.5), 0.95),),
+)
+PICTURE = SearchResult(
+    video_id=8,
+    uri="file:///v.mp4",
+    other_uris=(),
+    missing=True,
+    score=0.5,
+    kind="similar",
+    coverage=1.0,
+    verified=None,
+    matches=(Match(None, TimeSpan(1.0, 2.0), 0.5),),
+)
+
+
+def test_document_of_an_answer_has_the_shape_that_was_fixed(capsys):
+    print_json(answer_document(SearchAnswer(QUERY, (COPY,))))
+    assert json.loads(capsys.readouterr().out) == {
+        "schema": 1,
+        "query": {"uri": "file:///q.mp4", "duration_s": 8.0},
+        "results": [
+            {
+                "video_id": 7,
+                "uri": "file:///v.mp4",
+                "other_uris": ["file:///w.mp4"],
+                "missing": False,
+                "score": 0.97,
+                "kind": "copy",
+                "coverage": 0.93,
+                "verified": None,
+                "matches": [
+                    {
+                        "query_span": {"start_s": 3.0, "end_s": 7.5},
+                        "video_span": {"start_s": 761.0, "end_s": 765.5},
+                        "score": 0.95,
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def test_table_of_an_answer_shows_every_range_on_both_sides():
+    paths = {"file:///v.mp4": "v.mp4", "file:///w.mp4": "w.mp4"}
+    lines = [line.plain for line in answer_lines(SearchAnswer(QUERY, (COPY, PICTURE)), paths)]
+    assert lines == [
+        "rank  score  kind     covered  file",
+        "   1  0.970  copy        93%   v.mp4",
+        "                               also w.mp4",
+        "                               0:03.0-0:07.5 -> 12:41.0-12:45.5",
+        "   2  0.500  similar    100%   v.mp4  (missing)",
+        "                               the picture -> 0:01.0-0:02.0",
+    ]
+
+
+def test_an_empty_answer_says_so():
+    assert [line.plain for line in answer_lines(SearchAnswer(QUERY, ()), {})] == ["nothing found"]
+
+
+def test_report_counts_what_happened_and_nothing_else():
+    failures = (VideoFailure("file:///x.mp4", "text"),)
+    report = IndexReport(num_added=12, num_moved=1, num_vectors=1234, failures=failures)
+    assert report_lines(report) == ["12 added, 1 moved, 1 failed", "1,234 vectors in the index"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+@given(text=st.text(st.characters(codec=None)))
+def test_any_name_can_be_shown_on_any_terminal_in_one_line(encoding, text):
+    shown = printable(text, encoding)
+    shown.encode(encoding)
+    assert shown.isprintable()
+
+
+def test_print_line_neither_wraps_nor_reads_markup(capsys):
+    print_line("[red]" + "x" * 500 + " y" * 100)
+    out = capsys.readouterr().out
+    assert out == "[red]" + "x" * 500 + " y" * 100 + "\n"
+
+
+def test_columns_are_as_wide_as_their_widest_cell():
+    rows = [("id", "file"), ("7", "a"), ("123", "bc")]
+    assert table_lines(rows, right=frozenset({0})) == [" id  file", "  7  a", "123  bc"]
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_500_000, "2.5 MB")]
+)
+def test_sizes(size, said):
+    assert format_bytes(size) == said
