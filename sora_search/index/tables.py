@@ -1,0 +1,98 @@
+"""The tables of the catalog.
+
+    index_state   one row: whose vectors these are, and two counters that only rise
+    content       one video, whatever its names: what its bytes are and show
+    file          a name, and the content it had when it was last looked at
+    vectors       the vectors of a content, one row a model
+
+A content's vectors have the ids `first_vector_id` to `first_vector_id + num_vectors - 1`.
+They stand with the vectors, not with the content: another model has another number
+of them, and may fill its rows while this one still answers.
+
+A change here needs a migration; a test compares the two.
+"""
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, MetaData
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Table(DeclarativeBase):
+    """What all tables share: how their constraints are named, so that migrations can say them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class StateRow(Table):
+    """The one row about the index as a whole; the manifest is a copy of it."""
+
+    __tablename__ = "index_state"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    index_id: Mapped[str]  # random: tells the files of one index from those of another
+    model_id: Mapped[str]
+    dim: Mapped[int]
+    sampling: Mapped[str]  # JSON object
+    structure: Mapped[str]
+    generation: Mapped[int] = mapped_column(BigInteger)  # raised by every change
+    next_vector_id: Mapped[int] = mapped_column(BigInteger)  # ids are never used twice
+    created_at: Mapped[str]  # ISO 8601, UTC
+
+
+class ContentRow(Table):
+    """One video."""
+
+    __tablename__ = "content"
+    __table_args__ = ({"sqlite_autoincrement": True},)  # the id of a video is never used twice
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    content_id: Mapped[str] = mapped_column(unique=True)  # digest of the file's bytes
+    duration_s: Mapped[float | None]
+    width: Mapped[int]
+    height: Mapped[int]
+    codec: Mapped[str]
+    frame_rate_numerator: Mapped[int | None] = mapped_column(BigInteger)
+    frame_rate_denominator: Mapped[int | None] = mapped_column(BigInteger)
+    damage: Mapped[str | None]  # what could not be decoded, in one line
+    indexed_at: Mapped[str]  # ISO 8601, UTC
+
+
+class FileRow(Table):
+    """One name of a video."""
+
+    __tablename__ = "file"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uri: Mapped[str] = mapped_column(unique=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    missing: Mapped[bool]
+    content: Mapped[int] = mapped_column(ForeignKey("content.id", ondelete="CASCADE"), index=True)
+
+
+class VectorsRow(Table):
+    """The vectors of one content by one model. Blobs are little-endian and come last."""
+
+    __tablename__ = "vectors"
+    # All that a catch-up needs, so that it reads no page with vectors on it.
+    __table_args__ = (
+        Index(None, "model_id", "first_vector_id", "num_vectors", "content", unique=True),
+    )
+
+    content: Mapped[int] = mapped_column(
+        ForeignKey("content.id", ondelete="CASCADE"), primary_key=True
+    )
+    model_id: Mapped[str] = mapped_column(primary_key=True)
+    first_vector_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    num_vectors: Mapped[int]
+    checksum: Mapped[int] = mapped_column(BigInteger)  # CRC-32 of `times`, then `data`
+    times: Mapped[bytes | None] = mapped_column(LargeBinary)  # float64 (N, 2); null: a picture
+    data: Mapped[bytes] = mapped_column(LargeBinary)  # float16 (N, D)
