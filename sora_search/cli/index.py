@@ -92,7 +92,8 @@ def index_command(
             jobs=settings.jobs or num_cores(),
             prune=prune,
             on_progress=on_progress,
-            on_failure=_print_failure,
+            on_failure=lambda failure: _print_about_file("failed", failure),
+            on_warning=lambda warning: None if quiet else _print_about_file("warning", warning),
         )
     if as_json:
         print_json(to_object(report))
@@ -110,5 +111,5 @@ def exit_code_of(report: ss.IndexReport) -> ExitCode:
     return ExitCode.PARTIAL if num_good else ExitCode.FAILURE
 
 
-def _print_failure(failure: ss.VideoFailure) -> None:
-    print_line(f"failed: {shown_path(ss.path_of(failure.uri))}: {failure.reason}", error=True)
+def _print_about_file(what: str, failure: ss.VideoFailure) -> None:
+    print_line(f"{what}: {shown_path(ss.path_of(failure.uri))}: {failure.reason}", error=True)

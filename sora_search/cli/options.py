@@ -4,7 +4,6 @@ import logging
 import math
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -100,7 +99,7 @@ def load_shared(
 
 def num_cores() -> int:
     """How many cores this process may use."""
-    if sys.platform == "linux":
+    if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
@@ -112,7 +111,7 @@ def require_paths(paths: list[Path]) -> None:
         ConfigError: If one does not exist.
     """
     for path in paths:
-        if not path.exists() and not path.is_symlink():
+        if not path.exists():
             raise ConfigError(f"no such file or folder: {str(path)!r}")
 
 

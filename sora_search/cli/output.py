@@ -122,7 +122,7 @@ def report_lines(report: IndexReport) -> list[str]:
         "failed": len(report.failures),
     }
     said = [f"{number} {name}" for name, number in counts.items() if number]
-    return [", ".join(said) or "no videos found", f"{report.num_vectors:,} vectors in the index"]
+    return [", ".join(said) or "no videos found", f"{report.num_vectors:,} vectors added"]
 
 
 def table_lines(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:

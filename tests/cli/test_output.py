@@ -96,7 +96,7 @@ def test_an_empty_answer_says_so():
 def test_report_counts_what_happened_and_nothing_else():
     failures = (VideoFailure("file:///x.mp4", "text"),)
     report = IndexReport(num_added=12, num_moved=1, num_vectors=1234, failures=failures)
-    assert report_lines(report) == ["12 added, 1 moved, 1 failed", "1,234 vectors in the index"]
+    assert report_lines(report) == ["12 added, 1 moved, 1 failed", "1,234 vectors added"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
