@@ -180,10 +180,10 @@ class VideoReader:
         That of the whole file may be that of its sound; it counts if the file ends
         right behind the last picture, as one does that was cut off.
         """
-        if self._start.stream_duration_s is not None or self._start.is_measured:
-            return self.info.duration_s
+        if self._start.stream_duration_s is not None or not self._start.has_clock:
+            return self._start.stream_duration_s if self._start.has_clock else None
         was_cut = log.last_byte is not None and log.last_byte > 0.98 * self._state[0]
-        return self.info.duration_s if was_cut else None
+        return self._start.container_duration_s if was_cut else None
 
     def _only_sample(self, decoding: "_Pass", span: TimeSpan | None) -> tuple[float, VideoFrame]:
         """The one sample of what is too short for a sample time."""
@@ -255,8 +255,10 @@ def describe_damage(
             f"{log.num_bad_packets} of {log.num_packets} packets cannot be decoded"
             f" ({log.first_reason})"
         )
+    if log.num_corrupt_packets:
+        parts.append(f"packets incomplete: {log.num_corrupt_packets} of {log.num_packets}")
     if log.num_corrupt_frames:
-        parts.append(f"{log.num_corrupt_frames} frames are damaged")
+        parts.append(f"frames damaged: {log.num_corrupt_frames}")
     if log.read_error:
         parts.append(f"the file cannot be read on ({log.read_error})")
     return "; ".join(parts) or None

@@ -86,6 +86,7 @@ class Start:
         has_clock: Whether the container has time stamps (raw streams have none).
         is_measured: Whether the duration comes from the packets, not from the header.
         stream_duration_s: What the header says of this stream alone, or None.
+        container_duration_s: What it says of the whole file, sound included, or None.
     """
 
     def __init__(self, video: OpenVideo) -> None:
@@ -102,6 +103,7 @@ class Start:
         self.zero_s = video.stamp_s(frame)
         self.interval_s = float(1 / rate) if rate else FALLBACK_INTERVAL_S
         self.stream_duration_s = _stream_duration_s(video)
+        self.container_duration_s = _container_duration_s(video)
         self.has_clock = stream.start_time is not None
         self.is_measured = False
         height, width = upright_size(
@@ -118,7 +120,7 @@ class Start:
         )
 
     def _duration_s(self, video: OpenVideo) -> float:
-        header_s = self.stream_duration_s or _container_duration_s(video)
+        header_s = self.stream_duration_s or self.container_duration_s
         # Without a clock the duration is guessed from the bit rate.
         if header_s is not None and header_s >= MEASURED_BELOW_S and self.has_clock:
             return header_s

@@ -43,6 +43,7 @@ class DecodingLog:
     Attributes:
         num_packets: Packets that hold a frame or a part of one.
         num_bad_packets: Those that the decoder refused.
+        num_corrupt_packets: Those that the file itself marks as incomplete.
         num_corrupt_frames: Frames that came out, but not whole.
         first_reason: What FFmpeg said of the first bad one, or None.
         read_error: Why the file could not be read on, or None.
@@ -51,6 +52,7 @@ class DecodingLog:
 
     num_packets: int = 0
     num_bad_packets: int = 0
+    num_corrupt_packets: int = 0
     num_corrupt_frames: int = 0
     first_reason: str | None = None
     read_error: str | None = None
@@ -73,6 +75,7 @@ class OpenVideo:
             if packet.size == 0:
                 continue
             self.log.num_packets += 1
+            self.log.num_corrupt_packets += packet.is_corrupt
             if packet.pos is not None:
                 self.log.last_byte = packet.pos + packet.size
             yield from self._decoded(packet)

@@ -75,16 +75,22 @@ def end_of_last_frame(
 ) -> float:
     """When the last frame leaves the screen.
 
-    It lasts one average interval, or longer where its own stated duration says so and
-    the header's stated end of the stream agrees (the last picture of a slide show).
+    It lasts one average interval of the frames. The header's end of the stream goes
+    before that where it is plausible: where it comes sooner (pictures seconds apart),
+    or later and the frame's own stated duration agrees (the last of a slide show).
 
     Raises:
         ValueError: If the clock has seen no frame.
     """
     if clock.last_s is None:
         raise ValueError("no frame, so no end")
-    end_s = clock.last_s + clock.average_interval_s
-    if stated_duration_s is None or stated_end_s is None:
-        return end_s
-    stated_s = clock.last_s + stated_duration_s
-    return max(end_s, stated_s) if stated_s <= stated_end_s + clock.average_interval_s else end_s
+    interval_s = clock.average_interval_s
+    if stated_end_s is None:
+        return clock.last_s + interval_s
+    shortest_s = min(interval_s, clock.interval_s) / 2
+    stated_s = stated_end_s - clock.last_s
+    if shortest_s <= stated_s < interval_s:
+        return clock.last_s + stated_s
+    if stated_duration_s is not None and interval_s < stated_duration_s <= stated_s + interval_s:
+        return clock.last_s + stated_duration_s
+    return clock.last_s + interval_s
