@@ -88,14 +88,15 @@ def find_zero_point(
         max_rows: At most this many rows of the query are looked at, evenly spread.
 
     Returns:
-        `BACKGROUND_QUANTILE` of all pairs, within `ZERO_POINT_RANGE`.
+        `BACKGROUND_QUANTILE` of all pairs, within `ZERO_POINT_RANGE`, to two digits (which
+        vectors stand for the background must not show in an answer).
     """
     low, high = ZERO_POINT_RANGE
     if len(background) == 0:
         return high
     rows = np.linspace(0, len(weighted_query) - 1, min(max_rows, len(weighted_query)))
     pairs = weighted_query[np.unique(rows.astype(int))] @ background.T
-    return float(np.clip(np.quantile(pairs, BACKGROUND_QUANTILE), low, high))
+    return round(float(np.clip(np.quantile(pairs, BACKGROUND_QUANTILE), low, high)), 2)
 
 
 def strength_of(evidence: float, zero_point: float) -> float:
