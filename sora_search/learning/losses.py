@@ -1,0 +1,64 @@
+"""What is minimised. Vectors are unit rows ``(N, D)``; every loss is a scalar, 0 at best or below."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def copy_contrast(
+    first: Tensor, second: Tensor, *, temperature: float, ignored: Tensor | None = None
+) -> Tensor:
+    """Two views of a frame find each other among all views of the batch (NT-Xent).
+
+    Args:
+        first: One view of each frame, ``(N, D)``.
+        second: The other view, ``(N, D)``.
+        temperature: Of the softmax; lower looks harder at the nearest wrong ones.
+        ignored: Boolean ``(N, N)``: pairs of frames that are neither right nor wrong.
+
+    Source: SimCLR, Chen et al., ICML 2020, as used for copies by SSCD, Pizzi et al., CVPR 2022.
+    """
+    num = len(first)
+    vectors = torch.cat([first, second])
+    logits = vectors @ vectors.T / temperature
+    blocked = torch.eye(2 * num, dtype=torch.bool, device=first.device)
+    if ignored is not None:
+        apart = ignored & ~torch.eye(num, dtype=torch.bool, device=first.device)
+        blocked = blocked | apart.repeat(2, 2)
+    logits = logits.masked_fill(blocked, float("-inf"))
+    right = torch.arange(2 * num, device=first.device).roll(num)
+    return functional.cross_entropy(logits, right)
+
+
+def spread(vectors: Tensor, groups: Tensor) -> Tensor:
+    """How close each vector is to its nearest one of another group, as minus log of the gap.
+
+    Minimising it spreads vectors evenly over the sphere (the entropy estimator of Kozachenko
+    and Leonenko; KoLeo in Sablayrolles et al., ICLR 2019; for copies in SSCD). `groups` ``(N,)``
+    are the numbers of the frames that the vectors show.
+    """
+    with torch.no_grad():
+        near = vectors @ vectors.T
+        near[groups[:, None] == groups[None]] = -2
+        nearest = near.argmax(1)
+    gap = (vectors - vectors[nearest]).norm(dim=1)
+    return -torch.log(gap + 1e-6).mean()
+
+
+def relations(vectors: Tensor, wanted: Tensor, *, temperature: float) -> Tensor:
+    """Which clips are near which, as the teacher has it: divergence of softmaxed similarities.
+
+    Args:
+        vectors: The student's, ``(N, D)``.
+        wanted: The teacher's of the same clips, ``(N, E)``, unit rows too.
+        temperature: Of both softmaxes.
+
+    Source: relational distillation, Park et al., CVPR 2019, in the form of SEED, Fang et al.,
+    ICLR 2021, with the batch as queue.
+    """
+    blocked = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    student = (vectors @ vectors.T / temperature).masked_fill(blocked, -1e4)
+    teacher = (wanted @ wanted.T / temperature).masked_fill(blocked, -1e4)
+    return functional.kl_div(
+        functional.log_softmax(student, 1), functional.softmax(teacher, 1), reduction="batchmean"
+    )

@@ -1,0 +1,377 @@
+"""Training: one function, one visible loop, phases that can be stopped and resumed exactly.
+
+    blocks   each block of the motion pathway on its own, from the teacher   (needs a teacher)
+    chain    the motion pathway end to end, from the teacher                 (needs a teacher)
+    copies   the appearance pathway and the identity half, by contrast of edited copies
+    meaning  the meaning half, from what the teacher makes of whole clips    (with a teacher)
+             or by contrast of moments of one video                          (without)
+
+Every random choice of a step is drawn from the seed, the phase and the number of the
+step, so that a run that was stopped anywhere goes on as if it had not been.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sora_search.datatypes import OnProgress, Progress
+from sora_search.errors import ConfigError, TrainingError
+from sora_search.learning import augmentation, distillation
+from sora_search.learning import losses as losses_of
+from sora_search.learning.datasets import FrameStore
+from sora_search.sora.network import ModelConfig, SoraNetwork
+
+PHASES = {
+    "blocks": ("motion.",),
+    "chain": ("motion.",),
+    "copies": ("appearance.", "identity_"),
+    "meaning": ("meaning_",),
+}
+"""Each phase with the prefixes of the parameters that it learns."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How long and how fast to learn; the defaults are those of the shipped model."""
+
+    seed: int = 0
+    """Fixes every random choice."""
+    phases: tuple[str, ...] = tuple(PHASES)
+    """Which parts of the training run, in this order."""
+    blocks_steps: int = 3000
+    """Steps of fitting single blocks."""
+    blocks_rate: float = 3e-3
+    """Highest learning rate there."""
+    chain_steps: int = 8000
+    """Steps of distilling end to end."""
+    chain_rate: float = 1e-3
+    """Highest learning rate there."""
+    blocks_frames: int = 8
+    """Frames of a clip there; the blocks look at a few at a time only."""
+    clips_per_step: int = 8
+    """Clips in a step of distillation."""
+    copies_steps: int = 5000
+    """Steps of learning to recognise copies."""
+    copies_rate: float = 2e-3
+    """Highest learning rate there."""
+    frames_per_step: int = 96
+    """Frames in a step of it, each in two views; half of them have a clip of their cluster along."""
+    copies_temperature: float = 0.06
+    """Temperature of the contrast."""
+    spread_weight: float = 0.1
+    """Weight of spreading the vectors."""
+    save_every_s: float = 60.0
+    """Seconds between checkpoints."""
+    device: str = "cpu"
+    """Where to compute: `cpu` or `cuda`."""
+    threads: int = 1
+    """Threads of one operation on the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One part of a training: what it changes, for how long, and what it minimises."""
+
+    steps: int
+    rate: float
+    losses: Callable[[int], dict[str, Tensor]]
+    """The named terms of one step; their sum is minimised."""
+
+
+def train(
+    config: TrainConfig,
+    store: FrameStore,
+    *,
+    out_dir: Path | str,
+    init: Sequence[Path | str] = (),
+    teacher_dir: Path | str | None = None,
+    on_progress: OnProgress | None = None,
+) -> SoraNetwork:
+    """Learn a network from clips; call again with the same folder to go on.
+
+    Args:
+        config: What to do.
+        store: The frames to learn from.
+        out_dir: The run: `config.json`, `metrics.jsonl`, `checkpoint_last/`.
+        init: Finished runs to start from; of each, what its phases learned is taken.
+        teacher_dir: A folder with a teacher (see `distillation`); None learns without one.
+        on_progress: Called after every step.
+
+    Raises:
+        ConfigError: If a phase is unknown, or needs a teacher and there is none, or the
+            folder holds a run with other settings.
+        TrainingError: If the loss is no longer a number; the last good checkpoint is kept.
+    """
+    unknown = [name for name in config.phases if name not in PHASES]
+    if unknown:
+        raise ConfigError(f"unknown phase {unknown[0]!r}: one of {', '.join(PHASES)}")
+    torch.set_num_threads(config.threads)
+    # Channels last: a step of the depthwise convolutions takes a quarter less time on a CPU.
+    layout = torch.channels_last
+    network = SoraNetwork(ModelConfig(), seed=config.seed).to(config.device, memory_format=layout)
+    for folder in init:
+        network.load_state_dict(_learned(folder), strict=False)
+    teacher = None if teacher_dir is None else distillation.load_teacher(teacher_dir)
+    run = _Run.open(Path(out_dir), config, network)
+    for index, name in enumerate(config.phases):
+        if index < run.phase_index:
+            continue
+        phase = _PHASE_MAKERS[name](config, network, store, teacher)
+        parameters = run.start_phase(index, name, phase.rate)
+        for step in range(run.step, phase.steps):
+            for group in run.optimizer.param_groups:
+                group["lr"] = phase.rate * _schedule(step, phase.steps)
+            terms = phase.losses(step)
+            loss = torch.stack(list(terms.values())).sum()
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"the loss of step {step} of phase {name!r} is {loss.item()}: "
+                    f"lower the learning rate; the last good checkpoint is in {str(out_dir)!r}"
+                )
+            run.optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            run.optimizer.step()
+            run.after_step(step, terms)
+            if on_progress is not None:
+                on_progress(Progress(name, step + 1, phase.steps))
+        run.end_phase()
+    return network.eval()
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Share of the highest learning rate: a short rise, then a cosine down to a hundredth."""
+    rise = min(1.0, (step + 1) / max(1, min(200, steps // 10)))
+    return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def batch_rng(config: TrainConfig, phase: str, step: int) -> np.random.Generator:
+    """The source of every random choice of one step."""
+    return np.random.default_rng([config.seed, list(PHASES).index(phase), step])
+
+
+def _load_clips(
+    store: FrameStore, clips: NDArray[np.int64], moments: NDArray[np.int64], device: str
+) -> Tensor:
+    """Frames `moments` ``(B, T)`` of `clips` ``(B,)`` as float32 ``(B, T, 3, S, S)`` in [0, 1]."""
+    frames = np.stack([store.frames[c][m] for c, m in zip(clips, moments, strict=True)])
+    return torch.from_numpy(frames).to(device).permute(0, 1, 4, 2, 3).float().div_(255)
+
+
+def _spread_moments(
+    rng: np.random.Generator, num_clips: int, num_frames: int, stored: int
+) -> NDArray[np.int64]:
+    """Frames to look at, in order, ``(B, T)``: spread over a random stretch of each clip."""
+    moments = np.empty((num_clips, num_frames), np.int64)
+    for i in range(num_clips):
+        length = rng.uniform(min(num_frames, stored) * 0.75, stored)
+        start = rng.uniform(0, stored - length)
+        moments[i] = start + (np.arange(num_frames) + rng.uniform(0.2, 0.8)) * length / num_frames
+    return moments.clip(0, stored - 1)
+
+
+def _distillation_phase(
+    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: nn.Module | None, *, name: str
+) -> Phase:
+    if teacher is None:
+        raise ConfigError(f"phase {name!r} needs a teacher: give --teacher, or leave the phase out")
+    teacher = teacher.to(config.device, memory_format=torch.channels_last)
+    weights = store.dataset.weights()
+    model = network.config
+    num_frames = config.blocks_frames if name == "blocks" else model.clip_frames
+
+    def losses(step: int) -> dict[str, Tensor]:
+        rng = batch_rng(config, name, step)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        chosen = rng.choice(len(weights), config.clips_per_step, p=weights)
+        moments = _spread_moments(rng, len(chosen), num_frames, store.frames.shape[1])
+        clips = _load_clips(store, chosen, moments, config.device)
+        frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
+        frames = frames.contiguous(memory_format=torch.channels_last)
+        maps = distillation.teacher_maps(teacher, frames, num_frames)
+        if name == "blocks":
+            missed = distillation.block_loss(network.motion, frames, maps, num_frames)
+            return {"blocks": missed.mean()}
+        return distillation.chain_loss(teacher, network.motion, frames, maps, num_frames)
+
+    steps, rate = (
+        (config.blocks_steps, config.blocks_rate)
+        if name == "blocks"
+        else (config.chain_steps, config.chain_rate)
+    )
+    return Phase(steps, rate, losses)
+
+
+def _copies_phase(
+    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: nn.Module | None
+) -> Phase:
+    del teacher  # what a copy is needs no teacher
+    sampler = _FrameSampler(store)
+    model = network.config
+    num = config.frames_per_step
+
+    def losses(step: int) -> dict[str, Tensor]:
+        rng = batch_rng(config, "copies", step)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        chosen = sampler.choose(rng, num)
+        stored = store.frames.shape[1]
+        moments = rng.integers(0, stored, num)
+        # The other side of a pair is seldom sampled at the very same frame.
+        shifted = (moments + rng.integers(-1, 2, num)).clip(0, stored - 1)
+        pairs = _load_clips(store, chosen, np.stack([moments, shifted], 1), config.device)
+        first, second = pairs[:, 0], pairs[:, 1]
+        other = first.roll(1, 0)
+        edited = augmentation.edited_view(second, other, model.frame_size, generator)
+        plain = augmentation.plain_view(first, model.frame_size, generator)
+        both = augmentation.edited_view(first, other.roll(1, 0), model.frame_size, generator)
+        # Half of the pairs are what a search meets, edited against plain; half are harder.
+        plain[::2] = both[::2]
+        frames = torch.cat([plain, edited]).contiguous(memory_format=torch.channels_last)
+        vectors = network.identity(network.appearance(frames, 1))
+        contrast = losses_of.copy_contrast(
+            vectors[:num], vectors[num:], temperature=config.copies_temperature
+        )
+        frame_numbers = torch.arange(num).repeat(2)
+        spread = losses_of.spread(vectors, frame_numbers.to(config.device))
+        return {"contrast": contrast, "spread": config.spread_weight * spread}
+
+    return Phase(config.copies_steps, config.copies_rate, losses)
+
+
+class _FrameSampler:
+    """Clips to contrast: drawn by weight, half of them with another clip of their cluster.
+
+    Another moment of the same place is the hardest wrong answer there is, and by chance it
+    would hardly ever stand in the same batch.
+    """
+
+    def __init__(self, store: FrameStore) -> None:
+        self.weights = store.dataset.weights()
+        members: dict[str, list[int]] = {}
+        for i, clip in enumerate(store.dataset):
+            members.setdefault(clip.cluster, []).append(i)
+        self.mates = [[j for j in members[c.cluster] if j != i] for i, c in enumerate(store.dataset)]
+
+    def choose(self, rng: np.random.Generator, num: int) -> NDArray[np.int64]:
+        """Numbers of `num` clips, all different where there are so many."""
+        few = len(self.weights) < num
+        drawn = rng.choice(len(self.weights), num, replace=few, p=self.weights)
+        chosen = list(dict.fromkeys(drawn.tolist())) if not few else drawn.tolist()
+        for place in range(0, num // 2, 2):
+            mates = [mate for mate in self.mates[chosen[place]] if mate not in chosen]
+            if mates:
+                chosen[place + 1] = int(rng.choice(mates))
+        return np.array(chosen)
+
+
+_PHASE_MAKERS = {
+    "blocks": partial(_distillation_phase, name="blocks"),
+    "chain": partial(_distillation_phase, name="chain"),
+    "copies": _copies_phase,
+}
+
+
+def _learned(folder: Path | str) -> dict[str, Tensor]:
+    """The tensors that the phases of a run have learned."""
+    folder = Path(folder)
+    phases = json.loads((folder / "config.json").read_text())["phases"]
+    prefixes = tuple(prefix for name in phases for prefix in PHASES[name])
+    state = torch.load(folder / "checkpoint_last" / "state.pt", weights_only=True)
+    return {key: x for key, x in state["network"].items() if key.startswith(prefixes)}
+
+
+class _Run:
+    """The folder of a run and where in it the training stands."""
+
+    def __init__(self, folder: Path, config: TrainConfig, network: SoraNetwork) -> None:
+        self.folder = folder
+        self.config = config
+        self.network = network
+        self.phase_index = 0
+        self.step = 0
+        self._resumed: dict[str, Any] | None = None
+        self._saved_at = time.monotonic()
+
+    @classmethod
+    def open(cls, folder: Path, config: TrainConfig, network: SoraNetwork) -> "_Run":
+        """A new run, or the one that was stopped in this folder."""
+        run = cls(folder, config, network)
+        (folder / "checkpoint_last").mkdir(parents=True, exist_ok=True)
+        settings = json.dumps(asdict(config), indent=1)
+        settings_path = folder / "config.json"
+        if settings_path.exists() and settings_path.read_text() != settings:
+            raise ConfigError(f"{str(folder)!r} holds a run with other settings: choose another --out")
+        settings_path.write_text(settings)
+        if run._state_path.exists():
+            state = torch.load(run._state_path, weights_only=True, map_location=config.device)
+            network.load_state_dict(state["network"])
+            run.phase_index, run.step = state["phase_index"], state["step"]
+            run._resumed = state
+        return run
+
+    @property
+    def _state_path(self) -> Path:
+        return self.folder / "checkpoint_last" / "state.pt"
+
+    def start_phase(self, index: int, name: str, rate: float) -> list[nn.Parameter]:
+        """Switch learning on for the parameters of a phase, and off for all others."""
+        self.phase_index, self.name = index, name
+        for key, parameter in self.network.named_parameters():
+            parameter.requires_grad_(key.startswith(PHASES[name]))
+        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=0.02)
+        self.average = [p.detach().clone() for p in self.parameters]
+        for key, module in self.network.named_children():
+            module.train(f"{key}.".startswith(PHASES[name]))
+        if self._resumed is None:
+            self.step = 0
+        elif self._resumed["optimizer"] is not None:
+            self.optimizer.load_state_dict(self._resumed["optimizer"])
+            for kept, saved in zip(self.average, self._resumed["average"], strict=True):
+                kept.copy_(saved)
+        self._resumed = None
+        return self.parameters
+
+    def after_step(self, step: int, terms: dict[str, Tensor]) -> None:
+        """Keep the running average of the weights, the metrics, and now and then a checkpoint."""
+        for kept, current in zip(self.average, self.parameters, strict=True):
+            kept.lerp_(current.detach(), 1 - min(0.998, step / (step + 10)))
+        self.step = step + 1
+        if step % 20 == 0:
+            row = {key: round(value.item(), 5) for key, value in terms.items()}
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps({"phase": self.name, "step": step, **row}) + "\n")
+        if time.monotonic() - self._saved_at > self.config.save_every_s:
+            self._save(self.optimizer.state_dict())
+
+    def end_phase(self) -> None:
+        """Take the averaged weights (Polyak & Juditsky, 1992) and go to the next phase."""
+        for kept, current in zip(self.average, self.parameters, strict=True):
+            current.data.copy_(kept)
+        self.phase_index += 1
+        self.step = 0
+        self._save(None)
+
+    def _save(self, optimizer: dict[str, Any] | None) -> None:
+        state = {
+            "network": self.network.state_dict(),
+            "phase_index": self.phase_index,
+            "step": self.step,
+            "optimizer": optimizer,
+            "average": self.average,
+        }
+        partial_path = self._state_path.with_suffix(".partial")
+        torch.save(state, partial_path)
+        os.replace(partial_path, self._state_path)
+        self._saved_at = time.monotonic()

@@ -1,0 +1,365 @@
+"""The network: frames of a video to one unit vector a frame.
+
+    frames ─┬─ appearance pathway (each frame alone) ─ multi-scale pooling ─ fully connected ─ identity half
+            │                                                 │ detail of each moment
+            └─ motion pathway ((2+1)D, across frames) ─ multi-scale pooling ─ fully connected ─ meaning half
+                                                        (space and time)
+
+The user's document asks for convolution layers, multi-scale pooling over space and
+time, and fully connected layers. Two pathways share that plan, as in two-stream and
+SlowFast networks (Simonyan & Zisserman, NeurIPS 2014; Feichtenhofer et al., ICCV
+2019), because the halves of the vector need opposite things: *which footage is this*
+must not depend on what comes before or after (a two-second excerpt inside another
+video must give the same vectors as in its source), while *what happens* lives in the
+change between frames. Both are made of inverted bottlenecks (Sandler et al., CVPR
+2018); those of the motion pathway are (2+1)D with causal depthwise convolutions over
+time, in the proportions of MoViNet-A0 (Kondratyuk et al., CVPR 2021), so that it can
+be distilled from it stage by stage.
+
+Pure torch: no files, no devices, no settings but `ModelConfig`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True)
+class BlockConfig:
+    """One inverted bottleneck: widen, filter over space (and time), narrow again."""
+
+    expanded: int
+    """Channels inside the block."""
+    out: int
+    """Channels it gives out."""
+    space: int = 3
+    """Side of the depthwise kernel over space."""
+    time: int = 1
+    """Frames the depthwise kernel over time looks at; 1 means none."""
+    stride: int = 1
+    """Step over space."""
+
+
+MOTION_STAGES: tuple[tuple[BlockConfig, ...], ...] = (
+    (BlockConfig(24, 8, 5, 1, 2),),
+    (BlockConfig(80, 32, 3, 3, 2), BlockConfig(80, 32, 3, 3), BlockConfig(80, 32, 3, 3)),
+    (BlockConfig(184, 56, 3, 5, 2), BlockConfig(128, 56, 3, 3), BlockConfig(184, 56, 3, 3)),
+    (
+        BlockConfig(184, 56, 3, 5),
+        BlockConfig(184, 56, 3, 3),
+        BlockConfig(184, 56, 3, 3),
+        BlockConfig(184, 56, 3, 3),
+    ),
+    (
+        BlockConfig(384, 104, 3, 5, 2),
+        BlockConfig(320, 104, 5),
+        BlockConfig(320, 104, 5),
+        BlockConfig(384, 104, 5),
+    ),
+)
+
+APPEARANCE_STAGES: tuple[tuple[BlockConfig, ...], ...] = (
+    (BlockConfig(32, 24, 3, 1, 2), BlockConfig(48, 24)),
+    (BlockConfig(72, 40, 5, 1, 2), BlockConfig(120, 40), BlockConfig(120, 40)),
+    (
+        BlockConfig(160, 88, 5, 1, 2),
+        BlockConfig(264, 88),
+        BlockConfig(264, 88),
+        BlockConfig(264, 88),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Everything that fixes the shape of a network (not its weights)."""
+
+    name: str = "sora-small"
+    """Name under which it ships or is listed."""
+    frame_size: int = 128
+    """Side in pixels of the square each whole frame is scaled to."""
+    clip_frames: int = 16
+    """Frames the motion pathway sees at once."""
+    motion_stem: int = 8
+    """Channels of the first convolution of the motion pathway."""
+    motion_stages: tuple[tuple[BlockConfig, ...], ...] = MOTION_STAGES
+    """Stages of the motion pathway."""
+    motion_out: int = 480
+    """Channels of its last map."""
+    appearance_stem: int = 16
+    """Channels of the first convolution of the appearance pathway."""
+    appearance_stages: tuple[tuple[BlockConfig, ...], ...] = APPEARANCE_STAGES
+    """Stages of the appearance pathway."""
+    appearance_out: int = 288
+    """Channels of its last map."""
+    space_grid: int = 2
+    """Windows a side that pooling adds to the whole picture; 1 switches the windows off."""
+    time_scales: tuple[int, ...] = (4, 16)
+    """Frames over which pooling averages, beside the moment itself; () switches it off."""
+    identity_hidden: int = 256
+    """Width of the fully connected layer before the identity half."""
+    meaning_hidden: int = 256
+    """Width of the fully connected layer before the meaning half."""
+    identity_dim: int = 128
+    """Length of the half that says which footage it is."""
+    meaning_dim: int = 128
+    """Length of the half that says what happens."""
+
+    @property
+    def dim(self) -> int:
+        """D, the length of a whole vector."""
+        return self.identity_dim + self.meaning_dim
+
+
+class ConvUnit(nn.Sequential):
+    """Convolution, normalisation if asked for, and ReLU6 unless it is linear."""
+
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        normalize: bool,
+        linear: bool = False,
+    ) -> None:
+        super().__init__()
+        padding = kernel // 2
+        if stride == 2:
+            # Windows start at even pixels: on even sides all padding is after the last one. It is
+            # how the teacher is padded; a window off by one pixel could not learn its targets.
+            before = (kernel - 2) // 2
+            self.pad = nn.ZeroPad2d((before, kernel - 2 - before) * 2)
+            padding = 0
+        # Named by hand, so that the keys of a checkpoint say what a tensor is.
+        self.conv = nn.Conv2d(
+            channels, out, kernel, stride, padding, groups=groups, bias=not normalize
+        )
+        if normalize:
+            self.norm = nn.BatchNorm2d(out)
+        if not linear:
+            self.act = nn.ReLU6()
+
+
+class TemporalConv(nn.Module):
+    """Causal depthwise convolution over time: each channel mixes its last frames.
+
+    Input and output ``(B * T, C, H, W)``; before the first frame there is nothing (zeros).
+    """
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        weight = torch.zeros(kernel, channels)
+        weight[-1] = 1.0  # starts as the frame itself: a 2D network
+        self.weight = nn.Parameter(weight + 0.02 * torch.randn(kernel, channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        kernel, channels = self.weight.shape
+        clips = x.unflatten(0, (-1, frames))
+        padded = functional.pad(clips, (0, 0, 0, 0, 0, 0, kernel - 1, 0))
+        weight = self.weight.view(kernel, 1, 1, channels, 1, 1)
+        mixed = clips * weight[-1] + self.bias.view(1, 1, channels, 1, 1)
+        for tap in range(kernel - 1):
+            mixed = mixed + padded[:, tap : tap + frames] * weight[tap]
+        return functional.relu6(mixed.flatten(0, 1))
+
+
+class InvertedBottleneck(nn.Module):
+    """Widen by 1x1, filter each channel over space and then time, narrow by 1x1, add the input."""
+
+    def __init__(self, channels: int, config: BlockConfig, *, normalize: bool) -> None:
+        super().__init__()
+        self.widen = ConvUnit(channels, config.expanded, normalize=normalize)
+        self.space = ConvUnit(
+            config.expanded,
+            config.expanded,
+            config.space,
+            stride=config.stride,
+            groups=config.expanded,
+            normalize=normalize,
+        )
+        self.time = TemporalConv(config.expanded, config.time) if config.time > 1 else None
+        self.narrow = ConvUnit(config.expanded, config.out, normalize=normalize, linear=True)
+        self.stride = config.stride
+        same = config.stride == 1 and channels == config.out
+        self.shortcut = (
+            None if same else ConvUnit(channels, config.out, normalize=normalize, linear=True)
+        )
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        y = self.space(self.widen(x))
+        if self.time is not None:
+            y = self.time(y, frames)
+        y = self.narrow(y)
+        if self.shortcut is not None:
+            if self.stride > 1:
+                x = functional.avg_pool2d(x, 2)
+            x = self.shortcut(x)
+        return x + y
+
+
+class Pathway(nn.Module):
+    """A trunk: stem, stages of inverted bottlenecks, and a last widening 1x1 convolution.
+
+    Without normalisation the layers are plain affine maps. That is what distillation
+    wants: its targets have absolute levels, which batch statistics would remove
+    (measured: the error of a block falls 3-10 times lower).
+    """
+
+    def __init__(
+        self,
+        stem: int,
+        stages: tuple[tuple[BlockConfig, ...], ...],
+        out: int,
+        *,
+        normalize: bool,
+    ) -> None:
+        super().__init__()
+        self.stem = ConvUnit(3, stem, 3, stride=2, normalize=normalize)
+        self.stages = nn.ModuleList()
+        channels = stem
+        self.widths: list[int] = []
+        for stage in stages:
+            blocks = nn.ModuleList()
+            for config in stage:
+                blocks.append(InvertedBottleneck(channels, config, normalize=normalize))
+                channels = config.out
+            self.stages.append(blocks)
+            self.widths.append(channels)
+        self.last = ConvUnit(channels, out, normalize=normalize)
+        self.widths.append(out)
+
+    def forward(self, frames: Tensor, clip_frames: int) -> list[Tensor]:
+        """Maps of every stage and of the last convolution, ``(B * T, C, H, W)`` each."""
+        x = self.stem(frames)
+        maps = []
+        for stage in self.stages:
+            for block in stage:
+                x = block(x, clip_frames)
+            maps.append(x)
+        maps.append(self.last(x))
+        return maps
+
+
+class SpacePooling(nn.Module):
+    """Multi-scale pooling over space: every map as a whole, one of them also by windows.
+
+    The maps of the stages are signed and pooled by mean and by root mean square (how much of a
+    pattern there is, whatever its sign); the last one is not negative and pooled by generalised
+    mean (GeM with p = 3, Radenovic et al., TPAMI 2019), which favours what stands out. The windows
+    of a grid are pooled by their mean, which keeps *where*.
+    Maps ``(N, C, H, W)`` become ``(N, width)``.
+
+    Args:
+        widths: Channels of each map.
+        windowed: Which map is pooled by windows too.
+        grid: Windows a side; 1 switches them off.
+    """
+
+    def __init__(self, widths: list[int], *, windowed: int, grid: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.windowed = windowed
+        windows = grid * grid * widths[windowed] if grid > 1 else 0
+        self.width = 2 * sum(widths[:-1]) + widths[-1] + windows
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        *stages, last = maps
+        pooled = [functional.adaptive_avg_pool2d(x, 1).flatten(1) for x in stages]
+        pooled += [((x * x).mean((2, 3)) + 1e-6).sqrt() for x in stages]
+        pooled.append(((last * last * last).mean((2, 3)) + 1e-6).pow(1 / 3))
+        if self.grid > 1:
+            x = maps[self.windowed]
+            pooled.append(functional.avg_pool2d(x, x.shape[-1] // self.grid).flatten(1))
+        return torch.cat(pooled, 1)
+
+
+class TimePooling(nn.Module):
+    """Multi-scale pooling over time: the moment, and means over the last frames of the clip.
+
+    ``(B, T, C)`` maps to ``(B, T, C * (1 + len(scales)))``. A scale of at least T is the mean of
+    the whole clip; a shorter one the mean of the window of that many frames around the moment,
+    cut off at the ends of the clip.
+    """
+
+    def __init__(self, scales: tuple[int, ...], clip_frames: int) -> None:
+        super().__init__()
+        moments = torch.arange(clip_frames)
+        windows = []
+        for scale in scales:
+            lead = moments[None] - moments[:, None] + (scale - 1) // 2
+            inside = (lead >= 0) & (lead < scale) if scale < clip_frames else lead == lead
+            windows.append(inside.float() / inside.sum(1, keepdim=True))
+        self.register_buffer("windows", torch.stack(windows) if windows else torch.empty(0), False)
+        self.num_scales = len(scales)
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = [self.windows[i] @ x for i in range(self.num_scales)]
+        return torch.cat([x, *means], 2)
+
+
+class SoraNetwork(nn.Module):
+    """Sora: a clip of frames to one vector a frame.
+
+    Input: float32 ``(B, T, 3, S, S)`` in [0, 1]; T is `clip_frames`, S is `frame_size`.
+    Output: float32 ``(B, T, D)``, unit rows: the identity half, then the meaning half, each of
+    norm 1/sqrt(2).
+    """
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        torch.manual_seed(seed)
+        self.appearance = Pathway(
+            config.appearance_stem, config.appearance_stages, config.appearance_out, normalize=True
+        )
+        self.motion = Pathway(
+            config.motion_stem, config.motion_stages, config.motion_out, normalize=False
+        )
+        self.identity_pooling = SpacePooling(
+            self.appearance.widths, windowed=-1, grid=config.space_grid
+        )
+        self.identity_hidden = FullyConnected(self.identity_pooling.width, config.identity_hidden)
+        self.identity_out = nn.Linear(config.identity_hidden, config.identity_dim)
+        self.motion_pooling = SpacePooling(
+            self.motion.widths[1:], windowed=-2, grid=config.space_grid
+        )
+        self.meaning_hidden = FullyConnected(
+            self.motion_pooling.width + config.appearance_out, config.meaning_hidden
+        )
+        self.time_pooling = TimePooling(config.time_scales, config.clip_frames)
+        self.meaning_out = nn.Linear(
+            config.meaning_hidden * (1 + len(config.time_scales)), config.meaning_dim
+        )
+
+    def forward(self, clips: Tensor) -> Tensor:
+        frames = clips.flatten(0, 1)
+        appearance = self.appearance(frames, self.config.clip_frames)
+        motion = self.motion(frames, self.config.clip_frames)
+        vectors = [self.identity(appearance), self.meaning(appearance, motion)]
+        return torch.cat(vectors, 1).unflatten(0, (-1, self.config.clip_frames)) * 0.5**0.5
+
+    def identity(self, appearance: list[Tensor]) -> Tensor:
+        """Which footage each frame is, ``(B * T, identity_dim)``, unit rows."""
+        hidden = self.identity_hidden(self.identity_pooling(appearance))
+        return functional.normalize(self.identity_out(hidden), dim=1)
+
+    def meaning(self, appearance: list[Tensor], motion: list[Tensor]) -> Tensor:
+        """What happens around each frame, ``(B * T, meaning_dim)``, unit rows."""
+        pooled = [self.motion_pooling(motion[1:]), appearance[-1].mean((2, 3))]
+        moments = self.meaning_hidden(torch.cat(pooled, 1))
+        moments = moments.unflatten(0, (-1, self.config.clip_frames))
+        around = self.time_pooling(moments).flatten(0, 1)
+        return functional.normalize(self.meaning_out(around), dim=1)
+
+
+class FullyConnected(nn.Sequential):
+    """A fully connected layer on standardised features, with ReLU."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__(nn.LayerNorm(width), nn.Linear(width, hidden), nn.ReLU())
