@@ -387,14 +387,12 @@ def _fit_line(
 ) -> tuple[float, float]:
     """Offset and speed of ``column time = offset + speed * row time``.
 
-    Each cell of the path votes for the peak of the parabola through it and its two
-    neighbours, with the sharpness of that peak as weight, along the row and along the
-    column. Original speed is kept unless another one fits clearly better: over a few
-    samples any speed does.
+    Each cell under the line votes for the peak of the parabola through it and its two
+    neighbors, with the sharpness of that peak as weight, along the row and along the
+    column; the line through the votes is the next line.
     """
-    offset_s, speed = _fit_votes(evidence, path.rows, path.columns, rows, columns, step_s)
+    offset_s, speed = _best_line(evidence, path, rows, columns, step_s)
     for _ in range(8):
-        # The path prefers even steps; the cells under the line itself vote without that bias.
         on_row = np.arange(path.rows[0], path.rows[-1] + 1)
         at_s = offset_s + speed * rows.times_s[on_row]
         on_column = np.rint((at_s - columns.times_s[0]) / step_s).astype(np.int64)
@@ -409,6 +407,29 @@ def _fit_line(
     return offset_s, speed
 
 
+def _best_line(
+    evidence: NDArray[np.float32], path: Path, rows: Timeline, columns: Timeline, step_s: float
+) -> tuple[float, float]:
+    """Of all lines near the path, the one with the most evidence.
+
+    The path itself cannot tell: it likes even steps, and wanders where all is alike.
+    """
+    on_row = np.unique(np.linspace(path.rows[0], path.rows[-1], 64).astype(int))
+    middle_s = (rows.times_s[on_row[0]] + rows.times_s[on_row[-1]]) / 2
+    around_s = float(columns.times_s[path.columns[[0, -1]]].mean())
+    speeds = np.array([1.0]) if len(on_row) < 3 else 2.0 ** np.linspace(-1, 1, 41)
+    at_middle = around_s + np.linspace(-1.5, 1.5, 25)
+    at_s = at_middle[:, None, None] + speeds[:, None] * (rows.times_s[on_row] - middle_s)
+    place = (at_s - columns.times_s[0]) / step_s
+    left = np.clip(np.floor(place).astype(np.int64), 0, max(0, len(columns) - 2))
+    share = np.clip(place - left, 0, 1).astype(np.float32)
+    right = np.minimum(left + 1, len(columns) - 1)
+    found = evidence[on_row, left] * (1 - share) + evidence[on_row, right] * share
+    found[(place < -0.5) | (place > len(columns) - 0.5)] = 0
+    best, speed = np.unravel_index(int(found.mean(axis=2).argmax()), found.shape[:2])
+    return float(at_middle[best] - speeds[speed] * middle_s), float(speeds[speed])
+
+
 def _fit_votes(
     evidence: NDArray[np.float32],
     on_row: NDArray[np.int64],
@@ -417,7 +438,11 @@ def _fit_votes(
     columns: Timeline,
     step_s: float,
 ) -> tuple[float, float]:
-    """The line through the peaks next to some cells."""
+    """The line through the peaks next to some cells.
+
+    Original speed is kept unless another one fits clearly better: over a few samples any
+    speed does.
+    """
     along_row = _peaks(evidence, on_row, on_column)
     along_column = _peaks(evidence.T, on_column, on_row)
     x = np.concatenate([rows.times_s[on_row], rows.times_s[on_row] + along_column[0] * step_s])
