@@ -1,64 +1,58 @@
 """How well a model knows what happens, and copies of what it has seen, in figures.
 
 Main metric everywhere: rank 1, higher is better, with the number of queries, what
-chance would score, and the standard error when whole groups (actions) or clusters
-(copies) are drawn again. One vector stands for a video: the mean of its vectors, each
-half scaled to its norm again. A half of it alone, and both, are *views* of one encoding.
+chance would score, and the standard error when whole groups (probes) or clusters
+(copies) are drawn again. The suites:
 
-    actions      UCF clips outside of train against all of them, own group left out
-    labels       labelled val clips against val and train: for choosing between models
-    copies       the 20 usual edits of val and eval clips against these clips
-    hard         the same with the 16 hard edits
-    disturbances the same with 5 disturbances at 5 strengths, and actions under each
+    actions       UCF clips outside of train against all of them, own group left out
+    labels        labelled val clips against val and train: for choosing between models
+    copies        the 20 usual edits of val and eval clips against these clips
+    hard          the same with the 16 hard edits (carriers come from train)
+    disturbances  the same with 5 disturbances at 5 strengths, and actions under each
 
-A manifest without these splits, or a plain folder of videos, is measured as a whole.
+In a plain folder of videos, or a manifest without splits, all clips are measured.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.datatypes import OnProgress, Progress, VideoEncoder
+from sora_search.datatypes import FrameBatch, OnProgress, Progress, VideoEncoder
 from sora_search.errors import ConfigError
-from sora_search.learning import metrics
-from sora_search.learning.copies import (
-    FrameRequest,
-    SameFootage,
-    copy_queries,
-    originals,
-    same_footage,
-)
+from sora_search.learning.copies import FrameRequest, copy_queries, originals, same_footage
 from sora_search.learning.datasets import Clip, ClipDataset
-from sora_search.media.editing import (
-    DISTURBANCES,
-    EDITS,
-    HARD_EDITS,
-    USUAL_EDITS,
-    generator_of,
+from sora_search.learning.figures import (
+    VIEWS,
+    CopyFigures,
+    CopyRows,
+    LabelledRows,
+    ProbeFigures,
+    copy_figures,
+    probe_figures,
+    video_vector,
+    weighted,
 )
+from sora_search.media.editing import DISTURBANCES, EDITS, HARD_EDITS, USUAL_EDITS, generator_of
 from sora_search.media.sampling import SamplingConfig
 
-#: Query weights of the two halves (they add up to 2), by the name of the view.
-VIEWS: Mapping[str, tuple[float, float]] = {
-    "both": (1.0, 1.0),
-    "identity": (2.0, 0.0),
-    "meaning": (0.0, 2.0),
-}
 #: Suite of copies -> its edits.
 COPY_SUITES: Mapping[str, tuple[str, ...]] = {
     "copies": USUAL_EDITS,
     "hard": HARD_EDITS,
     "disturbances": tuple(name for names in DISTURBANCES.values() for name in names),
 }
-SUITES = ("actions", "labels", *COPY_SUITES)
-#: Labels of the two probes begin with one of these.
+SUITES: tuple[str, ...] = ("actions", "labels", *COPY_SUITES)
+#: What the labels of the two probes begin with.
 ACTION_LABELS = ("ucf:",)
 CHOOSING_LABELS = ("ucf:", "fight:", "golf", "sky:")
+
+Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
+Embed = Callable[[FrameBatch, float], NDArray[np.float32]]
 
 
 class ClipEncoder(VideoEncoder, Protocol):
@@ -81,95 +75,17 @@ class ClipEncoder(VideoEncoder, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeFigures:
-    """How one view ranks clips of the same label.
-
-    Attributes:
-        view: A key of `VIEWS`.
-        num_queries: Queries with a right answer in another group; only these count.
-        num_gallery: Clips they are compared with.
-        num_groups: Groups the queries come from.
-        rank_1: Share whose nearest clip has their label.
-        standard_error: Of `rank_1`, groups drawn again.
-        recall_5: Share with such a clip among the first five.
-        mean_ap: Mean average precision.
-        chance: What `rank_1` would be by chance.
-        rank_1_by_kind: `rank_1` for each kind of label (what stands before the colon).
-    """
-
-    view: str
-    num_queries: int
-    num_gallery: int
-    num_groups: int
-    rank_1: float
-    standard_error: float
-    recall_5: float
-    mean_ap: float
-    chance: float
-    rank_1_by_kind: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class EditFigures:
-    """How one view finds the originals of copies edited in one way."""
-
-    edit: str
-    num_queries: int
-    rank_1: float
-    standard_error: float
-    recall_5: float
-
-
-@dataclass(frozen=True, slots=True)
-class CopyFigures:
-    """How one view finds the originals of edited copies.
-
-    Attributes:
-        view: A key of `VIEWS`, or `weighted` for weights that were asked for.
-        by_edit: One row an edit.
-        num_queries: Copies in all.
-        num_gallery: Clips they are compared with.
-        rank_1: Mean over the edits.
-        standard_error: Of `rank_1`, clusters drawn again.
-        chance: What `rank_1` would be by chance.
-        auc_hard: Chance that a right pair scores above one of another moment of the same
-            cluster; NaN without such pairs.
-        auc_easy: The same against pairs of different clusters.
-        recall_at_zero_false_hard: Share of the copies whose right pair scores above every
-            pair of another moment.
-        recall_at_zero_false_easy: The same, above every pair of different clusters.
-    """
-
-    view: str
-    by_edit: tuple[EditFigures, ...]
-    num_queries: int
-    num_gallery: int
-    rank_1: float
-    standard_error: float
-    chance: float
-    auc_hard: float
-    auc_easy: float
-    recall_at_zero_false_hard: float
-    recall_at_zero_false_easy: float
-
-    @property
-    def worst(self) -> EditFigures:
-        """The edit that is found least."""
-        return min(self.by_edit, key=lambda row: row.rank_1)
-
-
-@dataclass(frozen=True, slots=True)
 class EvaluationReport:
     """What `evaluate` measured.
 
     Attributes:
         model_id: Of which model.
         seed: Of the edits.
-        probes: Name of a probe (`actions`, `labels`, `actions under noise-3`) -> one row a view.
-        copies: Suite -> one row a view, the one for copies first.
+        probes: Probe (`actions`, `labels`, `actions under noise-3`) -> one row a view.
+        copies: Suite -> one row a view, the one with the weights for copies first.
         same_footage: Pairs of files that count as right answers for one another.
         failures: Files that could not be read, a line each.
-        seconds: How long it took.
+        duration_s: How long measuring took.
     """
 
     model_id: str
@@ -178,37 +94,54 @@ class EvaluationReport:
     copies: Mapping[str, tuple[CopyFigures, ...]]
     same_footage: tuple[tuple[str, str], ...]
     failures: tuple[str, ...]
-    seconds: float
+    duration_s: float
 
-    def tables(self) -> Iterator[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
-        """Title, column names and rows of each table, as text for people."""
-        columns = ("view", "queries", "gallery", "rank 1", "±", "R@5", "mAP", "chance")
+    def tables(self) -> Iterator[Table]:
+        """Title, column names and rows of each table, as text for people; shares in percent."""
         for name, probe in self.probes.items():
-            yield (
-                name,
-                columns,
-                [
-                    (
-                        row.view,
-                        str(row.num_queries),
-                        str(row.num_gallery),
-                        *_percent(row.rank_1, row.standard_error, row.recall_5, row.mean_ap),
-                        *_percent(row.chance),
-                    )
-                    for row in probe
-                ],
-            )
+            columns = ("view", "queries", "gallery", "rank 1", "±", "R@5", "mAP", "chance")
+            yield name, columns, [_probe_row(row) for row in probe]
         for name, views in self.copies.items():
+            first = views[0]
+            title = f"{name}, {first.view}, {first.num_gallery} clips in the gallery"
             rows = [
-                (edit.edit, str(edit.num_queries))
-                + _percent(edit.rank_1, edit.standard_error, edit.recall_5)
-                for edit in views[0].by_edit
+                (
+                    row.edit,
+                    str(row.num_queries),
+                    *_percents(row.rank_1, row.standard_error, row.recall_5),
+                )
+                for row in first.by_edit
             ]
-            title = f"{name}: {views[0].view}, {views[0].num_gallery} in the gallery"
             yield title, ("edit", "copies", "rank 1", "±", "R@5"), rows
-            columns = ("view", "copies", "rank 1", "±", "worst", "chance", "AUC hard", "AUC easy")
-            zero = ("R@0 false hard", "R@0 false easy")
-            yield f"{name}: all", columns + zero, [_summary_row(row) for row in views]
+            yield f"{name}, all edits", _COPY_COLUMNS, [_copy_row(row) for row in views]
+
+
+_COPY_COLUMNS = (
+    "view", "copies", "rank 1", "±", "chance", "worst edit", "AUC hard", "AUC easy",
+    "no false hard", "no false easy",
+)  # fmt: skip
+
+
+def _probe_row(row: ProbeFigures) -> tuple[str, ...]:
+    shares = (row.rank_1, row.standard_error, row.recall_5, row.mean_ap, row.chance)
+    return (row.view, str(row.num_queries), str(row.num_gallery), *_percents(*shares))
+
+
+def _copy_row(row: CopyFigures) -> tuple[str, ...]:
+    worst = f"{row.worst.edit} {_percents(row.worst.rank_1)[0]}"
+    return (
+        row.view,
+        str(row.num_queries),
+        *_percents(row.rank_1, row.standard_error, row.chance),
+        worst,
+        f"{row.auc_hard:.4f}",
+        f"{row.auc_easy:.4f}",
+        *_percents(row.recall_at_zero_false_hard, row.recall_at_zero_false_easy),
+    )
+
+
+def _percents(*shares: float) -> tuple[str, ...]:
+    return tuple(f"{100 * share:.1f}" for share in shares)
 
 
 def evaluate(
@@ -227,7 +160,7 @@ def evaluate(
 
     Args:
         encoder: The model.
-        data_dir: A folder with a `manifest.csv`, or any folder of videos.
+        data_dir: A folder with a `manifest.csv`, such a file, or any folder of videos.
         suites: Of `SUITES`.
         limit: Make copies of so many clips only, spread over the clusters; the gallery
             stays whole.
@@ -235,7 +168,7 @@ def evaluate(
         seed: Of the edits, and of what `limit` draws.
         jobs: Processes that read and edit beside this one, which encodes; with 1 this
             one does all.
-        cache_dir: Keep edited copies here; the same ones are not made again.
+        cache_dir: Keep edited copies here; the next call does not make them again.
         on_progress: Told after each clip.
 
     Raises:
@@ -245,94 +178,230 @@ def evaluate(
     if unknown := set(suites) - set(SUITES):
         raise ValueError(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
     if not np.isclose(sum(copy_weights), 2.0) or min(copy_weights) < 0:
-        raise ValueError(f"weights must add up to 2, got {copy_weights=}")
+        raise ValueError(f"weights must not be negative and add up to 2, got {copy_weights=}")
     began_s = time.monotonic()
-    split = _Splits.of(data_dir)
-    failures: dict[str, None] = {}
-    wanted = _wanted_clips(split, suites)
-    request = FrameRequest(encoder.frame_size, encoder.sampling)
-
-    def progress(phase: str, done: int, total: int, clip: Clip) -> None:
-        if on_progress is not None:
-            on_progress(Progress(phase, done, total, uri=clip.path.as_uri()))
-
-    vectors: dict[Clip, NDArray[np.float32]] = {}
-    thumbnails: dict[Clip, NDArray[np.uint8]] = {}
-    for original in originals(wanted, request, jobs=jobs, on_failure=failures.setdefault):
-        clip = wanted[original.row]
-        embedding = encoder.encode([original.batch], end_s=original.end_s)
-        vectors[clip] = video_vector(embedding.vectors, encoder.identity_dim)
-        thumbnails[clip] = original.thumbnails
-        progress("encoding", original.row + 1, len(wanted), clip)
-    halves = _Halves(encoder.identity_dim, encoder.dim)
-
-    probes: dict[str, tuple[ProbeFigures, ...]] = {}
-    if "actions" in suites:
-        clips = _labelled([*split.held_out, *split.train], ACTION_LABELS, vectors)
-        probes["actions"] = _probe(clips, vectors, set(split.held_out), halves)
-    if "labels" in suites:
-        clips = _labelled([*split.val, *split.train], CHOOSING_LABELS, vectors)
-        probes["labels"] = _probe(clips, vectors, set(split.val), halves)
-
-    gallery = [clip for clip in split.held_out if clip in vectors]
-    copy_suites = [suite for suite in suites if suite in COPY_SUITES]
+    measuring = _Measuring(encoder, _Corpus.open(data_dir), seed, jobs, cache_dir, on_progress)
+    measuring.encode_originals(suites)
+    probes = measuring.probes(suites)
     copies: dict[str, tuple[CopyFigures, ...]] = {}
-    pairs: list[SameFootage] = []
-    if copy_suites:
-        pairs = same_footage([thumbnails[c] for c in gallery], [c.cluster for c in gallery])
-    chosen = _spread(gallery, limit, seed)
-    for suite in copy_suites:
-        edits = [e for e in COPY_SUITES[suite] if split.train or not EDITS[e].needs_carrier]
-        queries: list[NDArray[np.float32]] = []
-        rows: list[int] = []
-        names: list[str] = []
-        last = -1
-        for copy in copy_queries(
-            gallery,
-            edits,
-            request,
-            carriers=split.train,
-            rows=chosen,
-            seed=seed,
-            jobs=jobs,
-            cache_dir=cache_dir,
-            on_failure=failures.setdefault,
-        ):
-            if copy.row != last:
-                last = copy.row
-                progress(f"{suite}", chosen.index(last) + 1, len(chosen), gallery[last])
-            embedding = encoder.encode([copy.batch], end_s=copy.end_s)
-            queries.append(video_vector(embedding.vectors, encoder.identity_dim))
-            rows.append(copy.row)
-            names.append(copy.edit)
-        if not queries:
-            raise ConfigError(f"no copies could be made of the clips of {str(data_dir)!r}")
-        weights = {"weighted": copy_weights}
-        weights = {n: w for n, w in VIEWS.items() if w == tuple(copy_weights)} or weights
-        weights = {**weights, **VIEWS} if halves.are_two else {"both": VIEWS["both"]}
-        copies[suite] = tuple(
-            copy_figures(
-                halves.weighted(np.stack([vectors[c] for c in gallery]), weight),
-                halves.weighted(np.stack(queries), weight),
-                rows=np.array(rows),
-                edits=names,
-                clusters=[clip.cluster for clip in gallery],
-                same=pairs,
-                view=view,
-            )
-            for view, weight in weights.items()
-        )
+    for suite in (suite for suite in COPY_SUITES if suite in suites):
+        found = measuring.encode_copies(suite, limit)
+        copies[suite] = measuring.copy_views(found, copy_weights)
         if suite == "disturbances":
-            probes |= _disturbed_probes(
-                split, vectors, gallery, queries, rows, names, halves
-            )
-    names_of = [(str(gallery[p.first].path), str(gallery[p.second].path)) for p in pairs]
+            probes |= measuring.probes_under(found)
     return EvaluationReport(
         model_id=encoder.model_id,
         seed=seed,
         probes=probes,
         copies=copies,
-        same_footage=tuple(names_of),
-        failures=tuple(failures),
-        seconds=time.monotonic() - began_s,
+        same_footage=tuple(measuring.same_files()) if copies else (),
+        failures=tuple(dict.fromkeys(measuring.failures)),
+        duration_s=time.monotonic() - began_s,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Corpus:
+    """Which clips are for what; `held_out` are val and eval."""
+
+    train: tuple[Clip, ...]
+    val: tuple[Clip, ...]
+    held_out: tuple[Clip, ...]
+
+    @classmethod
+    def open(cls, data_dir: Path | str) -> "_Corpus":
+        every = ClipDataset.open(data_dir).clips
+        # A folder of videos knows no splits and answers with all of them to any.
+        train, val, other = (_split(data_dir, name) for name in ("train", "val", "eval"))
+        if not val or val == train:
+            return cls((), every, every)
+        return cls(train, val, (*val, *other))
+
+    def labelled(self, clips: Sequence[Clip], beginnings: tuple[str, ...]) -> list[Clip]:
+        return [clip for clip in clips if clip.label.startswith(beginnings)]
+
+    @property
+    def actions(self) -> tuple[list[Clip], list[Clip]]:
+        """Queries and gallery."""
+        gallery = self.labelled([*self.held_out, *self.train], ACTION_LABELS)
+        return self.labelled(self.held_out, ACTION_LABELS), gallery
+
+    @property
+    def choosing(self) -> tuple[list[Clip], list[Clip]]:
+        """Queries and gallery."""
+        gallery = self.labelled([*self.val, *self.train], CHOOSING_LABELS)
+        return self.labelled(self.val, CHOOSING_LABELS), gallery
+
+
+def _split(data_dir: Path | str, name: str) -> tuple[Clip, ...]:
+    try:
+        return ClipDataset.open(data_dir, splits=(name,)).clips
+    except ConfigError:
+        return ()
+
+
+class _Measuring:
+    """One run over one corpus: what is encoded once and used by several suites."""
+
+    def __init__(
+        self,
+        encoder: ClipEncoder,
+        corpus: _Corpus,
+        seed: int,
+        jobs: int,
+        cache_dir: Path | str | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self.failures: list[str] = []
+        self._encoder = encoder
+        self._corpus = corpus
+        self._seed = seed
+        self._jobs = jobs
+        self._cache_dir = cache_dir
+        self._on_progress = on_progress
+        self._request = FrameRequest(encoder.frame_size, encoder.sampling)
+        self._views = VIEWS if encoder.identity_dim < encoder.dim else {"both": VIEWS["both"]}
+        self._vectors: dict[Clip, NDArray[np.float32]] = {}
+        self._gallery: list[Clip] = []
+        self._pairs: list[tuple[int, int]] = []
+
+    def encode_originals(self, suites: Sequence[str]) -> None:
+        """Every clip that one of the suites needs, once; then who shows the same footage."""
+        with_copies = any(suite in COPY_SUITES for suite in suites)
+        needed: list[Clip] = []
+        if "actions" in suites or "disturbances" in suites:
+            needed += self._corpus.actions[1]
+        if "labels" in suites:
+            needed += self._corpus.choosing[1]
+        if with_copies:
+            needed += self._corpus.held_out
+        clips = list(dict.fromkeys(needed))
+        thumbnails: dict[Clip, NDArray[np.uint8]] = {}
+        request, failures = self._request, self.failures
+        for one in originals(clips, request, jobs=self._jobs, on_failure=failures.append):
+            clip = clips[one.row]
+            self._vectors[clip] = self._embed(one.batch, one.end_s)
+            thumbnails[clip] = one.thumbnails
+            self._progress("encoding", one.row + 1, len(clips), clip)
+        if with_copies:
+            self._gallery = [clip for clip in self._corpus.held_out if clip in self._vectors]
+            clusters = [clip.cluster for clip in self._gallery]
+            found = same_footage([thumbnails[clip] for clip in self._gallery], clusters)
+            self._pairs = [(pair.first, pair.second) for pair in found]
+
+    def probes(self, suites: Sequence[str]) -> dict[str, tuple[ProbeFigures, ...]]:
+        """Both probes, as far as they were asked for and there are labels for them."""
+        sides = {"actions": self._corpus.actions, "labels": self._corpus.choosing}
+        result = {}
+        for name in (name for name in sides if name in suites):
+            queries, gallery = ([c for c in side if c in self._vectors] for side in sides[name])
+            views = self._probe(queries, [self._vectors[clip] for clip in queries], gallery)
+            if views:
+                result[name] = views
+        return result
+
+    def encode_copies(self, suite: str, limit: int | None) -> CopyRows:
+        """The copies of a suite, of all clips of the gallery or of `limit` of them."""
+        carriers = self._corpus.train
+        edits = [name for name in COPY_SUITES[suite] if carriers or not EDITS[name].needs_carrier]
+        rows = _spread(self._gallery, limit, self._seed)
+        place = {row: i for i, row in enumerate(rows, start=1)}
+        copies = copy_queries(
+            self._gallery,
+            edits,
+            self._request,
+            carriers=carriers if suite == "hard" else (),
+            rows=rows,
+            seed=self._seed,
+            jobs=self._jobs,
+            cache_dir=self._cache_dir,
+            on_failure=self.failures.append,
+        )
+        vectors, sources, names = [], [], []
+        for copy in copies:
+            vectors.append(self._embed(copy.batch, copy.end_s))
+            sources.append(copy.row)
+            names.append(copy.edit)
+            if copy.edit == edits[0]:
+                self._progress(suite, place[copy.row], len(rows), self._gallery[copy.row])
+        if not vectors:
+            raise ConfigError("no copy could be made: there is no clip that can be read")
+        return CopyRows(np.stack(vectors), np.array(sources), names)
+
+    def copy_views(self, copies: CopyRows, weights: tuple[float, float]) -> tuple[CopyFigures, ...]:
+        """The figures with the weights asked for, then of the other views."""
+        views = {name: w for name, w in self._views.items() if w == tuple(weights)}
+        if not views and len(self._views) > 1:
+            views = {"weighted": weights}
+        gallery = np.stack([self._vectors[clip] for clip in self._gallery])
+        identity_dim = self._encoder.identity_dim
+        return tuple(
+            copy_figures(
+                CopyRows(weighted(copies.rows, identity_dim, w), copies.originals, copies.edits),
+                weighted(gallery, identity_dim, w),
+                [clip.cluster for clip in self._gallery],
+                same_footage=self._pairs,
+                view=name,
+            )
+            for name, w in {**views, **self._views}.items()
+        )
+
+    def probes_under(self, copies: CopyRows) -> dict[str, tuple[ProbeFigures, ...]]:
+        """The probe of actions with edited queries, one an edit."""
+        gallery = [clip for clip in self._corpus.actions[1] if clip in self._vectors]
+        result = {}
+        for edit in dict.fromkeys(copies.edits):
+            rows = [
+                i
+                for i, name in enumerate(copies.edits)
+                if name == edit
+                and self._gallery[copies.originals[i]].label.startswith(ACTION_LABELS)
+            ]
+            queries = [self._gallery[copies.originals[i]] for i in rows]
+            views = self._probe(queries, [copies.rows[i] for i in rows], gallery)
+            if views:
+                result[f"actions under {edit}"] = views
+        return result
+
+    def same_files(self) -> Iterator[tuple[str, str]]:
+        """The pairs that show the same footage, by file."""
+        for first, second in self._pairs:
+            yield str(self._gallery[first].path), str(self._gallery[second].path)
+
+    def _probe(
+        self, clips: Sequence[Clip], rows: Sequence[NDArray[np.float32]], gallery: Sequence[Clip]
+    ) -> tuple[ProbeFigures, ...]:
+        if not clips:
+            return ()
+        both = np.stack(rows), np.stack([self._vectors[clip] for clip in gallery])
+        result = []
+        for name, weights in self._views.items():
+            left, right = (weighted(side, self._encoder.identity_dim, weights) for side in both)
+            figures = probe_figures(_labelled(left, clips), _labelled(right, gallery), view=name)
+            if figures is not None:
+                result.append(figures)
+        return tuple(result)
+
+    def _embed(self, batch: FrameBatch, end_s: float) -> NDArray[np.float32]:
+        embedding = self._encoder.encode([batch], end_s=end_s)
+        return video_vector(embedding.vectors, self._encoder.identity_dim)
+
+    def _progress(self, phase: str, done: int, total: int, clip: Clip) -> None:
+        if self._on_progress is not None:
+            self._on_progress(Progress(phase, done, total, uri=clip.path.absolute().as_uri()))
+
+
+def _labelled(rows: NDArray[np.float32], clips: Sequence[Clip]) -> LabelledRows:
+    return LabelledRows(rows, [clip.label for clip in clips], [clip.group for clip in clips])
+
+
+def _spread(clips: Sequence[Clip], limit: int | None, seed: int) -> list[int]:
+    """Rows of so many clips, from as many clusters as there are; all without a limit."""
+    if limit is None or limit >= len(clips):
+        return list(range(len(clips)))
+    shuffled = generator_of("limit", "", seed).permutation(len(clips)).tolist()
+    turns: dict[str, int] = {}
+    turn_of = {}
+    for row in shuffled:
+        turn_of[row] = turns[clips[row].cluster] = turns.get(clips[row].cluster, -1) + 1
+    return sorted(sorted(shuffled, key=turn_of.__getitem__)[:limit])

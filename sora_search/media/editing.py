@@ -16,14 +16,18 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sora_search.datatypes import TimeSpan
 from sora_search.media import clips
 from sora_search.media.clips import Clip, EditedClip, Pictures, repainted
+from sora_search.media.decoding import VideoReader
+from sora_search.media.sampling import SamplingConfig
 from sora_search.media.writing import through_h264
 
 Generator = np.random.Generator
@@ -53,6 +57,27 @@ class Edit:
     apply: Operation | Composition
     needs_carrier: bool = False
     min_duration_s: float = 0.0
+
+
+def read_clip(
+    path: Path | str, *, span: TimeSpan | None = None, frames_per_s: float | None = None
+) -> Clip:
+    """Decode a short video, or a span of a longer one, whole into memory.
+
+    Args:
+        path: The file.
+        span: This part alone.
+        frames_per_s: Rate of the clip; by default the file's average rate, or 25 where it
+            has none.
+
+    Raises:
+        MediaError: If nothing can be decoded.
+        OSError: If the file is not there or may not be read.
+    """
+    with VideoReader.open(path) as reader:
+        rate = frames_per_s or float(reader.info.average_frame_rate or 25)
+        batches = reader.read(SamplingConfig(rate, min_frames=1), frame_size=None, span=span)
+        return Clip(np.concatenate([batch.frames for batch in batches]), rate)
 
 
 def edit_clip(
