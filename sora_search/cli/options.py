@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from sora_search import config
+from sora_search.cli.output import print_line
 from sora_search.errors import ConfigError
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -137,14 +138,17 @@ def parse_time(text: str) -> float:
 
 def set_up_logging(*, verbose: int, quiet: bool = False) -> None:
     """Send the library's log to stderr; the only place where logging is configured."""
-    level = logging.ERROR if quiet else (logging.WARNING, logging.INFO)[verbose > 0]
-    if verbose > 1:
-        level = logging.DEBUG
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     logger = logging.getLogger("sora_search")
-    logger.setLevel(level)
-    for handler in [h for h in logger.handlers if h.get_name() == "sora-search-cli"]:
+    logger.setLevel(logging.ERROR if quiet else levels[min(verbose, 2)])
+    for handler in [h for h in logger.handlers if isinstance(h, _StderrHandler)]:
         logger.removeHandler(handler)
-    handler = logging.StreamHandler()
-    handler.set_name("sora-search-cli")
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    logger.addHandler(handler)
+    logger.addHandler(_StderrHandler())
+
+
+class _StderrHandler(logging.Handler):
+    """Lines on stderr as all others: safe on any terminal, above a bar that is being drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in f"{record.levelname.lower()}: {self.format(record)}".splitlines():
+            print_line(line, error=True)

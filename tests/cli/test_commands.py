@@ -1,0 +1,307 @@
+"""The commands from end to end: what is printed where, and the exit code of each outcome."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import CLIP_END_S, CLIP_START_S, printed_json, sora_search
+from pixel_encoder import PixelEncoder
+
+import sora_search as ss
+from sora_search.media.probing import uri_of
+
+
+def test_index_reports_on_stdout_and_is_quick_the_second_time(place):
+    first = sora_search("index", "videos", "-j", "2")
+    assert (first.exit_code, first.stderr) == (0, "")
+    assert first.stdout.startswith("3 added\n")
+    assert printed_json("index", "videos", "-j1", "--json") == {
+        "schema": 1,
+        "num_added": 0,
+        "num_changed": 0,
+        "num_moved": 0,
+        "num_unchanged": 3,
+        "num_missing": 0,
+        "num_salvaged": 0,
+        "num_vectors": 0,
+        "failures": [],
+    }
+
+
+def test_index_knows_a_moved_file_and_a_missing_one(place):
+    sora_search("index", "videos", "-j1")
+    Path("videos/card.mp4").rename("videos/renamed.mp4")
+    Path("videos/cells.mp4").unlink()
+    report = printed_json("index", "videos", "-j1", "--json")
+    assert (report["num_moved"], report["num_missing"], report["num_added"]) == (1, 1, 0)
+    assert sora_search("index", "videos", "-j1", "--prune").exit_code == 0
+    assert printed_json("info", "--json")["num_videos"] == 2
+
+
+def test_query_names_the_video_and_the_seconds(indexed):
+    result = sora_search("query", "clip.mp4")
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["rank", "score", "kind", "covered", "file"]
+    assert lines[1].split()[2] == "copy"
+    assert lines[1].endswith("videos/fractal.mp4")
+    assert " -> " in lines[2]
+
+
+def test_json_of_a_query_is_one_document_of_the_fixed_shape(indexed):
+    document = printed_json("query", "clip.mp4", "--json", "-k", "2")
+    assert set(document) == {"schema", "query", "results"}
+    assert document["schema"] == 1
+    assert document["query"] == {"uri": uri_of("clip.mp4"), "duration_s": pytest.approx(3.0)}
+    first = document["results"][0]
+    assert set(first) == {
+        *("video_id", "uri", "other_uris", "missing", "score", "kind", "coverage", "verified"),
+        "matches",
+    }
+    assert first["uri"] == uri_of("videos/fractal.mp4")
+    assert (first["kind"], first["missing"], first["other_uris"]) == ("copy", False, [])
+    assert first["verified"] is None
+    assert 0.5 < first["score"] <= 1.0
+    assert first["coverage"] > 0.6
+    span = first["matches"][0]["video_span"]
+    assert abs(span["start_s"] - CLIP_START_S) <= 1.0
+    assert abs(span["end_s"] - CLIP_END_S) <= 1.0
+    assert set(first["matches"][0]) == {"query_span", "video_span", "score"}
+
+
+def test_query_with_a_still_picture_has_null_spans(indexed):
+    document = printed_json("query", "picture.png", "--json")
+    assert document["query"]["duration_s"] is None
+    assert all(m["query_span"] is None for r in document["results"] for m in r["matches"])
+
+
+def test_query_with_a_part_of_a_file_counts_from_the_start_of_the_file(indexed):
+    arguments = ("query", "videos/fractal.mp4", "--start", "0:02", "--end", "6", "--json")
+    match = printed_json(*arguments)["results"][0]["matches"][0]
+    assert match["query_span"]["start_s"] >= 2.0
+    assert match["query_span"]["end_s"] <= 6.0
+
+
+def test_query_can_leave_out_its_own_content(indexed):
+    own = uri_of("videos/fractal.mp4")
+    uris = [r["uri"] for r in printed_json("query", "videos/fractal.mp4", "--json")["results"]]
+    assert uris[0] == own
+    arguments = ("query", "videos/fractal.mp4", "--json", "--exclude-self")
+    assert own not in [r["uri"] for r in printed_json(*arguments)["results"]]
+
+
+def test_query_writes_a_picture(indexed, tmp_path):
+    result = sora_search("query", "clip.mp4", "--save", tmp_path / "answer.jpg", "--json")
+    assert result.exit_code == 0, result.stderr
+    json.loads(result.stdout)
+    info = ss.probe(tmp_path / "answer.jpg")
+    assert info.width > 300
+    assert result.stderr == f"picture: {tmp_path / 'answer.jpg'}\n"
+
+
+def test_settings_come_from_file_and_environment(indexed, tmp_path, monkeypatch):
+    (tmp_path / "few.toml").write_text("[query]\ntop = 1\n")
+    arguments = ("query", "clip.mp4", "--json", "--config", tmp_path / "few.toml")
+    assert len(printed_json(*arguments)["results"]) == 1
+    monkeypatch.setenv("SORA_SEARCH_QUERY_MIN_SCORE", "1")
+    assert printed_json("query", "clip.mp4", "--json")["results"] == []
+    assert sora_search("query", "clip.mp4").stdout == "nothing found\n"
+
+
+def test_info_of_the_index_and_of_a_video(indexed):
+    facts = printed_json("info", "--json", "--list")
+    assert (facts["num_videos"], facts["num_missing"]) == (3, 0)
+    assert facts["num_vectors"] == sum(video["num_vectors"] for video in facts["videos"])
+    assert facts["duration_s"] == pytest.approx(24.0, abs=1.0)
+    known = printed_json("info", "videos/card.mp4", "--json")
+    assert known["uris"] == [uri_of("videos/card.mp4")]
+    assert known["video_id"] in [video["video_id"] for video in facts["videos"]]
+    listed = sora_search("info", "--list").stdout
+    assert "videos/card.mp4" in listed
+    assert "num_vectors" in listed
+    assert "videos/card.mp4" in sora_search("info", "videos/card.mp4").stdout
+
+
+def test_remove_takes_videos_out_or_none_of_them(indexed):
+    refused = sora_search("remove", "videos/card.mp4", "videos/unknown.mp4")
+    assert refused.exit_code == 1
+    assert "unknown.mp4" in refused.stderr
+    assert printed_json("info", "--json")["num_videos"] == 3
+    assert sora_search("remove", "videos/card.mp4").stdout == "removed videos/card.mp4\n"
+    assert printed_json("info", "--json")["num_videos"] == 2
+    assert Path("videos/card.mp4").exists()
+
+
+def test_check_finds_damage_and_repair_mends_it(indexed, tmp_path):
+    assert sora_search("check").exit_code == 0
+    (vectors,) = (tmp_path / "index_data").glob("vectors-*.faiss")
+    data = bytearray(vectors.read_bytes())
+    data[-100] ^= 0xFF
+    vectors.write_bytes(data)
+    found = sora_search("check")
+    assert found.exit_code == 4
+    assert "damaged" in found.stdout
+    assert "check --repair" in found.stderr
+    assert sora_search("check", "--repair").exit_code == 0
+    assert printed_json("check", "--json") == {"schema": 1, "repaired": [], "damages": []}
+
+
+def test_db_says_which_schema_there_is_and_upgrades(indexed):
+    current = printed_json("db", "current", "--json")
+    assert current["revision"] == current["newest"]
+    assert sora_search("db", "upgrade").stdout == f"{current['newest']}: nothing to do\n"
+
+
+def test_names_of_all_kinds_are_indexed_and_shown_in_one_line(place):
+    names = ["a b.mp4", 'it\'s "quoted".mp4', "two\nlines.mp4", "\N{OWL}.mp4", "[red]x.mp4"]
+    names.append(os.fsdecode(b"not utf-8 \xff.mp4"))
+    shutil.rmtree("videos")
+    Path("videos").mkdir()
+    for name in names:
+        shutil.copy("clip.mp4", Path("videos") / name)
+    assert printed_json("index", "videos", "-j1", "--json")["num_added"] >= 1
+    (result,) = printed_json("query", "clip.mp4", "--json")["results"]
+    uris = {uri_of(Path("videos") / name) for name in names}
+    assert {result["uri"], *result["other_uris"]} == uris
+    shown = sora_search("query", "clip.mp4").stdout
+    assert len(shown.splitlines()) == 1 + len(names) + len(result["matches"])
+    assert "two\\nlines.mp4" in shown
+    assert "not utf-8 \\xff.mp4" in shown
+    assert "[red]x.mp4" in shown
+
+
+# Exit codes; 0 is in every test above.
+
+
+def test_1_when_all_videos_failed(place):
+    shutil.rmtree("videos")
+    Path("videos").mkdir()
+    Path("videos/text.mp4").write_text("this is no video")
+    result = sora_search("index", "videos", "-j1")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("failed: videos/text.mp4: ")
+
+
+def test_1_when_the_query_cannot_be_read(indexed, tmp_path):
+    (tmp_path / "text.mp4").write_text("this is no video")
+    result = sora_search("query", tmp_path / "text.mp4")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: ")
+    assert "text.mp4" in result.stderr
+
+
+def test_1_when_another_process_writes(place):
+    sora_search("index", "videos", "-j1")
+    with ss.VideoIndex.open("index_data", read_only=False):
+        result = sora_search("index", "videos", "-j1")
+    assert result.exit_code == 1
+    assert str(os.getpid()) in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-k", "0"], "--top must be at least 1"),
+        (["-k", "many"], "-k"),
+        (["--min-score", "1.5"], "--min-score must be between 0 and 1"),
+        (["--start", "soon"], "'soon' is no time"),
+        (["--start", "3", "--end", "2"], "--end 2 must come after --start 3"),
+        (["--start", "1:00"], "is after the end: 'clip.mp4' lasts 3.0 s"),
+        (["--save", "answer.txt"], "must end in .jpg"),
+        (["--save", "nowhere/answer.jpg"], "there is no folder 'nowhere'"),
+        (["--for", "fun"], "copies"),
+        (["--config", "nowhere.toml"], "nowhere.toml: no such settings file"),
+    ],
+)
+def test_2_when_an_option_cannot_be_used(indexed, arguments, said):
+    result = sora_search("query", "clip.mp4", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("command", [["index", "videos", "gone"], ["query", "gone"]])
+def test_2_when_a_path_does_not_exist(place, command):
+    result = sora_search(*command)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "error: no such file or folder: 'gone'\n"
+    assert not Path("index_data").exists()
+
+
+def test_2_for_a_part_of_a_still_picture(indexed):
+    result = sora_search("query", "picture.png", "--start", "1")
+    assert result.exit_code == 2
+    assert "still picture" in result.stderr
+
+
+def test_3_when_some_videos_failed(place):
+    Path("videos/text.mp4").write_text("this is no video")
+    result = sora_search("index", "videos", "-j1", "--json")
+    assert result.exit_code == 3
+    report = json.loads(result.stdout)
+    assert report["num_added"] == 3
+    assert [failure["uri"] for failure in report["failures"]] == [uri_of("videos/text.mp4")]
+
+
+@pytest.mark.parametrize(
+    "command", [["query", "clip.mp4"], ["info"], ["check"], ["remove", "1"], ["db", "current"]]
+)
+def test_4_when_there_is_no_index(place, command):
+    result = sora_search(*command)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "sora-search index" in result.stderr
+    assert not Path("index_data").exists()
+
+
+def test_4_when_there_is_no_such_model(place):
+    result = sora_search("index", "videos", "--model", "sora-none")
+    assert result.exit_code == 4
+    assert "sora-none" in result.stderr
+
+
+def test_4_when_the_index_is_of_another_model(place):
+    with ss.VideoIndex.open_or_create("index_data", encoder=PixelEncoder()) as index:
+        ss.index_videos(index, ["videos"], encoder=PixelEncoder())
+    for command in (["index", "videos"], ["query", "clip.mp4"]):
+        result = sora_search(*command)
+        assert result.exit_code == 4
+        assert PixelEncoder().model_id in result.stderr
+
+
+def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):
+    for number in range(60):
+        shutil.copy("videos/cells.mp4", f"videos/{number}.mp4")
+        with Path(f"videos/{number}.mp4").open("ab") as file:
+            file.write(bytes([number]))  # another content each
+    command = [sys.executable, "-m", "sora_search", "index", "videos", "-j1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None and not _num_indexed():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert err.endswith("interrupted\n")
+    assert sora_search("check").exit_code == 0
+    assert 1 <= _num_indexed() < 63
+
+
+def _num_indexed() -> int:
+    result = sora_search("info", "--json")
+    return json.loads(result.stdout)["num_videos"] if result.exit_code == 0 else 0
+
+
+@pytest.mark.parametrize("command", [["index", "videos", "-j1"], ["query", "clip.mp4"]])
+def test_indexing_and_searching_load_no_torch(indexed, command):
+    watch = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))"
+    code = f"{watch}; import sora_search.cli as c; sys.argv[1:] = {command!r}; c.main()"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.endswith("False\n")

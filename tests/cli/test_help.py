@@ -1,0 +1,58 @@
+"""Every command explains itself, with an example, and appears in the README."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from command_line import sora_search
+
+from sora_search.cli import app
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def commands_below(typer_app: typer.Typer, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for command in typer_app.registered_commands:
+        assert command.name is not None
+        yield (*words, command.name)
+    for group in typer_app.registered_groups:
+        assert group.name is not None
+        assert group.typer_instance is not None
+        yield from commands_below(group.typer_instance, (*words, group.name))
+
+
+COMMANDS = list(commands_below(app, ()))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_that_ends_in_an_example(command):
+    result = sora_search(*command, "--help")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"Example: sora-search {' '.join(command)}" in result.stdout
+    options = re.findall(r"^  (-.*)$", result.stdout, re.MULTILINE)
+    assert options
+    assert sora_search(*command, "-h").stdout == result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_appears_in_the_readme(command):
+    assert re.search(rf"^sora-search {' '.join(command)}\b", README, re.MULTILINE)
+
+
+def test_exit_codes_of_the_readme_are_those_of_the_program():
+    from sora_search.errors import ExitCode
+
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    assert listed == {*ExitCode, 130}
+
+
+def test_no_command_is_wrong_usage_and_shows_the_help():
+    result = sora_search()
+    assert result.exit_code == 2
+    assert "Commands:" in result.stdout + result.stderr
+
+
+def test_version():
+    assert re.fullmatch(r"sora-search \d+\.\d+\.\d+\n", sora_search("--version").stdout)
