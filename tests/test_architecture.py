@@ -31,7 +31,12 @@ ENTRANCES = {"__init__", "__main__"}  # the doors of the package see all of it
 OWNERS = {
     "av": ["media"],
     "faiss": ["index/vector_index.py"],
-    "sqlalchemy": ["index/catalog.py", "index/tables.py", "index/migration.py"],
+    "sqlalchemy": [
+        "index/catalog.py",
+        "index/connecting.py",
+        "index/migration.py",
+        "index/tables.py",
+    ],
     "alembic": ["index/migration.py"],
     "onnxruntime": ["sora/encoder.py"],
     "torch": ["sora", "learning"],

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from sora_search.datatypes import Hits, VectorIndex
 from sora_search.errors import IndexDamagedError
-from sora_search.index.catalog import Catalog, CatalogState, VectorRanges
+from sora_search.index.catalog import Catalog
 from sora_search.index.manifest import (
+    MANIFEST_NAME,
     Manifest,
     VectorsFile,
     delete_stale_files,
@@ -26,6 +27,7 @@ from sora_search.index.manifest import (
     sha256_of,
     write_manifest,
 )
+from sora_search.index.records import CatalogState, VectorRanges
 from sora_search.index.vector_index import ABSENT_SCORE, FaissIndex
 
 logger = logging.getLogger(__name__)
@@ -75,16 +77,15 @@ class VectorCache:
         self, queries: NDArray[np.float32], k: int, *, exclude_video_ids: Collection[int] = ()
     ) -> Hits:
         """The `k` nearest of each query; see `VideoIndex.search`."""
-        with self._lock:
+        with self._lock:  # a search takes all cores already, and a catch-up must not meet it
             ranges = self.refresh()
-            file, added, gone = self._file, self._added, self._gone
-        assert file is not None
-        assert added is not None
-        excluded = _ids_of(ranges, np.isin(ranges.video_ids, list(exclude_video_ids)))
-        hits = search_without(file, queries, k, np.union1d(gone, excluded))
-        if len(added) == 0:
-            return hits
-        return _merged(hits, search_without(added, queries, k, excluded))
+            assert self._file is not None
+            assert self._added is not None
+            excluded = ranges.only(np.isin(ranges.video_ids, list(exclude_video_ids))).vector_ids()
+            hits = search_without(self._file, queries, k, np.union1d(self._gone, excluded))
+            if len(self._added) == 0:
+                return hits
+            return _merged(hits, search_without(self._added, queries, k, excluded))
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """The rows of `ids`, shape ``(N, D)``.
@@ -111,6 +112,8 @@ class VectorCache:
             OSError: If the disk is full, say; nothing is lost then.
         """
         with self._lock:
+            if self._is_saved():
+                return
             self.refresh()
             assert self._state is not None
             assert self._file is not None
@@ -124,6 +127,20 @@ class VectorCache:
                 write_manifest(self._folder, manifest)
                 self._manifest, self._file_is_saved = manifest, True
             delete_stale_files(self._folder, manifest)
+
+    def _is_saved(self) -> bool:
+        """Whether the file on disk is up to date, without reading it."""
+        if self._file is not None:
+            return False
+        state = self._catalog.state()
+        try:
+            manifest = read_manifest(self._folder)
+            if state is None or manifest is None or manifest.vectors is None:
+                return False
+            check_vectors_file(self._folder / manifest.vectors.name, manifest.vectors, deep=False)
+        except (IndexDamagedError, FileNotFoundError):
+            return False
+        return manifest == manifest_of(state, manifest.vectors)
 
     def rebuild(self) -> None:
         """Forget the FAISS file; the next `refresh` builds it from the catalog alone."""
@@ -150,6 +167,12 @@ class VectorCache:
                 raise
             logger.warning("%s; building the FAISS file again from the catalog", error)
             self._manifest, file = None, None
+        if self._manifest is None and state.generation > 0 and not writable:
+            logger.warning(
+                "%s is gone, so all vectors are read from the catalog: "
+                "run `sora-search check --repair`",
+                self._folder / MANIFEST_NAME,
+            )
         self._file_is_saved = file is not None
         self._file = FaissIndex(state.dim, state.structure) if file is None else file
         self._added = FaissIndex(state.dim, state.structure)
@@ -163,20 +186,29 @@ class VectorCache:
             if len(gone) or not in_file.all():
                 self._file_is_saved = False
             self._file.remove(gone)
-            self._add(self._file, ranges.video_ids[~in_file])
+            self._add(self._file, ranges.only(~in_file))
             self._gone = gone[:0]
             return
         in_added, no_longer = compare(ranges, self._added.ids)
         self._added.remove(no_longer)
-        self._add(self._added, ranges.video_ids[~in_file & ~in_added])
+        self._add(self._added, ranges.only(~in_file & ~in_added))
         self._gone = gone
 
-    def _add(self, index: FaissIndex, video_ids: NDArray[np.int64]) -> None:
+    def _add(self, index: FaissIndex, ranges: VectorRanges) -> None:
         ids: list[NDArray[np.int64]] = []
         rows: list[NDArray[np.float16]] = []
-        for first, vectors in self._catalog.vectors(video_ids.tolist()):
-            ids.append(np.arange(first, first + len(vectors)))
-            rows.append(vectors)
+        for stored in self._catalog.vectors(ranges):
+            if stored.broken is not None:
+                damage = IndexDamagedError(
+                    f"the vectors of video {stored.video_id} in {str(self._catalog.path)!r} "
+                    f"{stored.broken}: run `sora-search check --repair`"
+                )
+                if not self._catalog.writable:
+                    raise damage
+                logger.warning("%s", damage)  # the others must still reach the disk
+                continue
+            ids.append(np.arange(stored.first_id, stored.first_id + len(stored.vectors)))
+            rows.append(stored.vectors)
             if sum(map(len, rows)) >= _ADDED_AT_ONCE:
                 index.add(np.concatenate(ids), np.concatenate(rows).astype(np.float32))
                 ids, rows = [], []
@@ -222,10 +254,12 @@ def load_vectors(
         except FileNotFoundError as error:
             if tries_left:
                 continue
-            raise IndexDamagedError(f"{path} is gone: run `sora-search check --repair`") from error
+            raise IndexDamagedError(
+                f"{str(path)!r} is gone: run `sora-search check --repair`"
+            ) from error
         if index.dim != state.dim:
             raise IndexDamagedError(
-                f"{path} has {index.dim} dimensions, not {state.dim}: "
+                f"{str(path)!r} has {index.dim} dimensions, not {state.dim}: "
                 "run `sora-search check --repair`"
             )
         return manifest, index
@@ -251,7 +285,7 @@ def check_manifest(manifest: Manifest, state: CatalogState, folder: Path) -> Non
         wrong.append("generation")
     if wrong:
         raise IndexDamagedError(
-            f"the manifest in {folder} does not belong to the catalog beside it "
+            f"the manifest in {str(folder)!r} does not belong to the catalog beside it "
             f"(other {', '.join(wrong)}): run `sora-search check --repair`"
         )
 
@@ -266,12 +300,12 @@ def check_vectors_file(path: Path, vectors: VectorsFile, *, deep: bool) -> None:
     size_bytes = path.stat().st_size
     if size_bytes != vectors.size_bytes:
         raise IndexDamagedError(
-            f"{path} has {size_bytes} of {vectors.size_bytes} bytes: "
+            f"{str(path)!r} has {size_bytes} of {vectors.size_bytes} bytes: "
             "run `sora-search check --repair`"
         )
     if deep and sha256_of(path) != vectors.sha256:
         raise IndexDamagedError(
-            f"{path} does not have the checksum it was written with: "
+            f"{str(path)!r} does not have the checksum it was written with: "
             "run `sora-search check --repair`"
         )
 
@@ -355,12 +389,3 @@ def _merged(one: Hits, other: Hits) -> Hits:
         vector_ids=np.take_along_axis(ids, order, axis=1),
         scores=np.take_along_axis(scores, order, axis=1),
     )
-
-
-def _ids_of(ranges: VectorRanges, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """All ids of the chosen ranges, in rising order."""
-    parts = [
-        np.arange(first, first + count)
-        for first, count in zip(ranges.first_ids[chosen], ranges.counts[chosen], strict=True)
-    ]
-    return np.concatenate(parts) if parts else np.empty(0, np.int64)

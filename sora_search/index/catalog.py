@@ -1,130 +1,63 @@
 """The catalog: everything an index knows, in one SQLite file. It is the truth.
 
-Together with `tables` and `migration` the only user of SQLAlchemy. Rows stay in here;
+With `tables`, `connecting` and `migration` the only user of SQLAlchemy. Rows stay in here;
 what leaves are dataclasses and arrays. Reads and writes are short transactions, each
 of which sees one state of the index. Every change raises `generation`.
 """
 
-import errno
 import json
-import os
 import secrets
 import sqlite3
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
-    URL,
+    ColumnElement,
     Connection,
     CursorResult,
     Delete,
     Update,
-    create_engine,
     delete,
-    event,
+    func,
+    or_,
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from sora_search.datatypes import TimeSpan, VideoEmbedding, VideoInfo
 from sora_search.errors import (
     IndexDamagedError,
-    IndexLockedError,
     IndexNotFoundError,
-    IndexSchemaError,
     VideoNotIndexedError,
+)
+from sora_search.index.connecting import check_schema, connect, own_errors, schema_revision
+from sora_search.index.records import (
+    CatalogState,
+    FileState,
+    IndexedVideo,
+    StoredVectors,
+    VectorRanges,
+)
+from sora_search.index.rows import (
+    now,
+    to_content_row,
+    to_spans,
+    to_state,
+    to_stored,
+    to_vectors_row,
+    to_video,
 )
 from sora_search.index.tables import ContentRow, FileRow, StateRow, VectorsRow
 
 CATALOG_NAME = "catalog.sqlite3"
 
-# All schemas there ever were, oldest first: a reader needs no Alembic to know its place.
-REVISIONS = ("0001",)
-
-_BUSY_TIMEOUT_S = 30.0
 _MAX_VARIABLES = 500  # SQLite allows 999 in a statement in its oldest versions
-_VECTORS_TYPE = np.dtype("<f2")
-_TIMES_TYPE = np.dtype("<f8")
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogState:
-    """The one row about the index as a whole."""
-
-    index_id: str
-    model_id: str
-    dim: int
-    sampling: dict[str, Any]
-    structure: str
-    generation: int
-    next_vector_id: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class VectorRanges:
-    """Whose vectors there are: parallel arrays ``(M,)`` in order of `first_ids`.
-
-    Attributes:
-        video_ids: int64, the content.
-        first_ids: int64, its first vector id, increasing.
-        counts: int64, how many it has.
-    """
-
-    video_ids: NDArray[np.int64]
-    first_ids: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.video_ids)
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """A file as it was when it was last looked at."""
-
-    uri: str
-    size_bytes: int
-    mtime_ns: int
-    content_id: str
-    missing: bool
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedVideo:
-    """One video of the index.
-
-    Attributes:
-        video_id: Its id in this index, never used for another.
-        content_id: Digest of its bytes.
-        info: What it is; `info.uri` is the first of `uris`.
-        uris: All files with this content, those that are there first.
-        missing: True when none of them was there at the last `index`.
-        num_vectors: N.
-        first_vector_id: The others follow it.
-        damage: What could not be decoded, in one line; None if all could.
-        indexed_at: ISO 8601, UTC.
-    """
-
-    video_id: int
-    content_id: str
-    info: VideoInfo
-    uris: tuple[str, ...]
-    missing: bool
-    num_vectors: int
-    first_vector_id: int
-    damage: str | None
-    indexed_at: str
+_MAX_ROWS_AT_ONCE = 8192  # vectors in memory while many videos are read: 4 MB at 256 dimensions
 
 
 class Catalog:
@@ -134,12 +67,7 @@ class Catalog:
         """See `open`, which checks the schema too."""
         self.path = path
         self.writable = writable
-        self._engine = create_engine(
-            sqlite_url(path, mode="rwc" if create else _mode(path, writable=writable)),
-            connect_args={"timeout": _BUSY_TIMEOUT_S},
-        )
-        event.listen(self._engine, "connect", _set_up_connection(writable))
-        event.listen(self._engine, "begin", _begin)
+        self._engine = connect(path, writable=writable, create=create)
 
     @classmethod
     def open(cls, path: Path, *, writable: bool, any_schema: bool = False) -> Self:
@@ -157,7 +85,7 @@ class Catalog:
         """
         if not path.is_file():
             raise IndexNotFoundError(
-                f"no index at {path.parent}: make one with "
+                f"no index at {str(path.parent)!r}: make one with "
                 f"`sora-search index PATH --index {path.parent}`"
             )
         catalog = cls(path, writable=writable)
@@ -183,7 +111,7 @@ class Catalog:
 
     def revision(self) -> str | None:
         """The schema, or None for a catalog without any table."""
-        with _own_errors(self.path), self._engine.begin() as connection:
+        with own_errors(self.path), self._engine.begin() as connection:
             return schema_revision(connection)
 
     def initialize(
@@ -201,7 +129,7 @@ class Catalog:
                     structure=structure,
                     generation=0,
                     next_vector_id=0,
-                    created_at=_now(),
+                    created_at=now(),
                 )
             )
 
@@ -209,7 +137,7 @@ class Catalog:
         """What the index is, or None before `initialize`."""
         with self._reading() as session:
             row = session.get(StateRow, 1)
-            return None if row is None else _to_state(row)
+            return None if row is None else to_state(row)
 
     def generation(self) -> int:
         """How many changes there were."""
@@ -219,7 +147,7 @@ class Catalog:
     def ranges(self) -> tuple[CatalogState, VectorRanges]:
         """Whose vectors there are, and the state of the index at the same moment."""
         with self._reading() as session:
-            state = _to_state(session.get_one(StateRow, 1))
+            state = to_state(session.get_one(StateRow, 1))
             rows = session.execute(
                 select(VectorsRow.content, VectorsRow.first_vector_id, VectorsRow.num_vectors)
                 .where(VectorsRow.model_id == state.model_id)
@@ -312,14 +240,12 @@ class Catalog:
                 select(ContentRow).where(ContentRow.content_id == content_id)
             ).one_or_none()
             if content is None:
-                content = _to_content_row(content_id, info, damage)
+                content = to_content_row(content_id, info, damage)
                 session.add(content)
                 session.flush()
             if session.get(VectorsRow, (content.id, state.model_id)) is None:
                 session.add(
-                    _to_vectors_row(
-                        content.id, state.model_id, state.next_vector_id, spans, vectors
-                    )
+                    to_vectors_row(content.id, state.model_id, state.next_vector_id, spans, vectors)
                 )
                 state.next_vector_id += len(vectors)
             _set_file(session, uri, size_bytes, mtime_ns, content.id)
@@ -370,45 +296,86 @@ class Catalog:
             row = session.get(VectorsRow, (video_id, state.model_id))
             if row is None:
                 raise VideoNotIndexedError(f"no video has the id {video_id} in this index")
-            broken = _what_is_broken(row, state.dim)
-            if broken is not None:
+            stored = to_stored(row, state.dim)
+            if stored.broken is not None:
                 raise IndexDamagedError(
-                    f"the vectors of video {video_id} in {self.path} {broken}: "
+                    f"the vectors of video {video_id} in {str(self.path)!r} {stored.broken}: "
                     "run `sora-search check --repair`"
                 )
             return VideoEmbedding(
-                spans=_to_spans(row),
-                vectors=_to_vectors(row, state.dim).astype(np.float32),
+                spans=to_spans(row),
+                vectors=stored.vectors.astype(np.float32),
                 model_id=state.model_id,
             )
 
-    def vectors(self, video_ids: Iterable[int]) -> Iterator[tuple[int, NDArray[np.float16]]]:
-        """The first vector id and the rows ``(N, D)`` of each video that is still there.
+    def vectors(self, ranges: VectorRanges) -> Iterator[StoredVectors]:
+        """The vectors of each video in `ranges` that is still there, in that order.
 
-        One video at a time is in memory, and one short transaction reads it.
-
-        Raises:
-            IndexDamagedError: If a row is not what was written.
+        Few are in memory at a time, and short transactions read them.
         """
-        for video_id in video_ids:
-            with self._reading() as session:
-                state = session.get_one(StateRow, 1)
-                row = session.get(VectorsRow, (video_id, state.model_id))
-                if row is None:
-                    continue
-                if _what_is_broken(row, state.dim) is not None:
-                    raise IndexDamagedError(
-                        f"the vectors of video {video_id} in {self.path} are damaged: "
-                        "run `sora-search check --repair`"
+        portions = (np.cumsum(ranges.counts) - 1) // _MAX_ROWS_AT_ONCE
+        for portion in np.unique(portions):
+            video_ids = ranges.video_ids[portions == portion].tolist()
+            for some in _portions(video_ids):
+                yield from self._vectors(some)
+
+    def _vectors(self, video_ids: list[int]) -> list[StoredVectors]:
+        with self._reading() as session:
+            state = session.get_one(StateRow, 1)
+            rows = session.scalars(
+                select(VectorsRow)
+                .where(VectorsRow.content.in_(video_ids), VectorsRow.model_id == state.model_id)
+                .order_by(VectorsRow.first_vector_id)
+            )
+            return [to_stored(row, state.dim) for row in rows]
+
+    # Checking and mending
+
+    def integrity_errors(self, *, deep: bool) -> list[str]:
+        """What SQLite itself finds wrong with the file; empty if nothing."""
+        pragma = "integrity_check" if deep else "quick_check"
+        with self._reading() as session:
+            lines = session.connection().exec_driver_sql(f"PRAGMA {pragma}(20)").scalars().all()
+        return [str(line) for line in lines if line != "ok"]
+
+    def orphans(self) -> dict[str, int]:
+        """Rows by table that belong to nothing: no content, no name, no vectors."""
+        with self._reading() as session:
+            return {
+                table.__tablename__: count
+                for table, condition in _orphan_conditions(session)
+                if (
+                    count := session.scalar(
+                        select(func.count()).select_from(table).where(condition)
                     )
-                found = row.first_vector_id, _to_vectors(row, state.dim)
-            yield found
+                    or 0
+                )
+            }
+
+    def delete_orphans(self) -> None:
+        """Delete what `orphans` counts."""
+        with self._writing() as session:
+            for table, condition in _orphan_conditions(session):
+                session.execute(delete(table).where(condition))
+            _raise_generation(session)
+
+    def raise_next_vector_id(self, least: int) -> None:
+        """Make sure that no id below `least` is given out."""
+        with self._writing() as session:
+            state = session.get_one(StateRow, 1)
+            state.next_vector_id = max(state.next_vector_id, least)
+            state.generation += 1
+
+    def reindex(self) -> None:
+        """Build SQLite's own look-up structures again from the rows."""
+        with self._writing() as session:
+            session.connection().exec_driver_sql("REINDEX")
 
     # Transactions
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
-        with _own_errors(self.path), Session(self._engine) as session, session.begin():
+        with own_errors(self.path), Session(self._engine) as session, session.begin():
             yield session
 
     @contextmanager
@@ -416,7 +383,7 @@ class Catalog:
         if not self.writable:
             raise ValueError("the index was opened read-only")
         engine = self._engine.execution_options(sora_begin="BEGIN IMMEDIATE")
-        with _own_errors(self.path), Session(engine) as session, session.begin():
+        with own_errors(self.path), Session(engine) as session, session.begin():
             yield session
 
     @contextmanager
@@ -427,7 +394,7 @@ class Catalog:
         refers to them. SQLite heeds the switch only outside a transaction.
         """
         engine = self._engine.execution_options(sora_begin="BEGIN IMMEDIATE")
-        with _own_errors(self.path), engine.connect() as connection:
+        with own_errors(self.path), engine.connect() as connection:
             raw = connection.connection.driver_connection
             assert isinstance(raw, sqlite3.Connection)
             raw.execute("PRAGMA foreign_keys=OFF")
@@ -436,145 +403,6 @@ class Catalog:
                     yield connection
             finally:
                 raw.execute("PRAGMA foreign_keys=ON")
-
-
-def check_schema(revision: str | None, path: Path) -> None:
-    """Make sure that this program and a catalog agree.
-
-    Raises:
-        IndexNotFoundError: If the catalog has no tables: it was never finished.
-        IndexSchemaError: If it is older or newer.
-    """
-    if revision is None:
-        raise IndexNotFoundError(
-            f"the index at {path.parent} was never finished: run `sora-search index PATH` again"
-        )
-    if revision not in REVISIONS:
-        raise IndexSchemaError(
-            f"the index at {path.parent} has schema {revision}, newer than this program knows "
-            f"({REVISIONS[-1]}): upgrade sora-search"
-        )
-    if revision != REVISIONS[-1]:
-        raise IndexSchemaError(
-            f"the index at {path.parent} has the older schema {revision}: "
-            "run `sora-search db upgrade`"
-        )
-
-
-def schema_revision(connection: Connection) -> str | None:
-    """What Alembic noted, or None where it never ran."""
-    known = connection.exec_driver_sql(
-        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
-    ).scalar_one()
-    if not known:
-        return None
-    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-
-
-# Connections
-
-
-def sqlite_url(path: Path, *, mode: str) -> URL:
-    """The URL of an SQLite file; `mode` is ro, rw, rwc or immutable.
-
-    The path travels as a `file:` URI with everything odd in it escaped, so that `#`,
-    `?`, `%` and bytes that are not UTF-8 stay part of the name.
-    """
-    query = {"uri": "true"}
-    query |= {"immutable": "1"} if mode == "immutable" else {"mode": mode}
-    escaped = quote(os.fsencode(os.path.abspath(path)))
-    return URL.create("sqlite", database=f"file:{escaped}", query=query)
-
-
-def read_only_mode(*, folder_writable: bool, has_wal: bool, has_shm: bool) -> str:
-    """How a reader opens an SQLite file in WAL mode.
-
-    A reader too must write the `-shm` file beside it. Where it cannot, SQLite reads
-    along with `mode=ro` if the files are there. Without a `-wal` nothing can be in it,
-    and `immutable` opens the file alone; with one it would miss what is committed there.
-    """
-    if folder_writable:
-        return "rw"
-    return "ro" if has_wal or has_shm else "immutable"
-
-
-def _mode(path: Path, *, writable: bool) -> str:
-    if writable:
-        return "rw"
-    wal = path.with_name(path.name + "-wal")
-    return read_only_mode(
-        folder_writable=os.access(path.parent, os.W_OK) and os.access(path, os.W_OK),
-        has_wal=wal.exists() and wal.stat().st_size > 0,
-        has_shm=False,
-    )
-
-
-def _set_up_connection(writable: bool) -> Callable[[sqlite3.Connection, object], None]:
-    def set_up(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # transactions begin where `_begin` says
-        connection.execute("PRAGMA foreign_keys=ON")
-        if writable:
-            connection.execute("PRAGMA journal_mode=WAL")
-            # What is committed survives a power cut too: the FAISS file may name its generation.
-            connection.execute("PRAGMA synchronous=FULL")
-        else:
-            connection.execute("PRAGMA query_only=ON")
-
-    return set_up
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("sora_begin", "BEGIN"))
-
-
-@contextmanager
-def _own_errors(path: Path) -> Iterator[None]:
-    """Errors of SQLite as errors of ours, with what to do next."""
-    try:
-        yield
-    except (DBAPIError, sqlite3.Error) as error:
-        original = error.orig if isinstance(error, DBAPIError) else error
-        code = getattr(original, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise IndexDamagedError(
-                f"the catalog {path} is damaged ({original}): put back a copy of the folder "
-                f"{path.parent}, or delete it and run `sora-search index` again"
-            ) from error
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise IndexLockedError(
-                f"the catalog {path} is busy in another process: try again"
-            ) from error
-        if code in _SYSTEM_ERRORS:
-            number, text = _SYSTEM_ERRORS[code]
-            raise OSError(number, f"{text} ({original})", os.fspath(path)) from error
-        raise
-
-
-_SYSTEM_ERRORS = {
-    sqlite3.SQLITE_FULL: (
-        errno.ENOSPC,
-        "the disk is full; all that was stored before is kept: make room and run it again",
-    ),
-    sqlite3.SQLITE_READONLY: (errno.EACCES, "the catalog cannot be written"),
-    sqlite3.SQLITE_PERM: (errno.EACCES, "the catalog cannot be opened"),
-    sqlite3.SQLITE_CANTOPEN: (errno.EACCES, "the catalog cannot be opened"),
-    sqlite3.SQLITE_IOERR: (errno.EIO, "the disk failed under the catalog"),
-}
-
-
-# Rows
-
-
-def _to_state(row: StateRow) -> CatalogState:
-    return CatalogState(
-        index_id=row.index_id,
-        model_id=row.model_id,
-        dim=row.dim,
-        sampling=json.loads(row.sampling),
-        structure=row.structure,
-        generation=row.generation,
-        next_vector_id=row.next_vector_id,
-    )
 
 
 def _raise_generation(session: Session) -> None:
@@ -618,22 +446,6 @@ def _drop_nameless(session: Session, video_ids: Collection[int]) -> None:
         )
 
 
-def _to_content_row(content_id: str, info: VideoInfo, damage: str | None) -> ContentRow:
-    rate = info.average_frame_rate
-    return ContentRow(
-        content_id=content_id,
-        duration_s=info.duration_s,
-        width=info.width,
-        height=info.height,
-        codec=info.codec,
-        frame_rate_numerator=None if rate is None else rate.numerator,
-        frame_rate_denominator=None if rate is None else rate.denominator,
-        # It may quote a name that is not UTF-8, which SQLite does not take.
-        damage=None if damage is None else damage.encode("utf-8", "backslashreplace").decode(),
-        indexed_at=_now(),
-    )
-
-
 def _select_videos(session: Session, video_ids: Sequence[int] | None) -> list[IndexedVideo]:
     model_id = session.scalars(select(StateRow.model_id)).one()
     contents = (
@@ -655,84 +467,23 @@ def _select_videos(session: Session, video_ids: Sequence[int] | None) -> list[In
         if not missing:
             present.add(video_id)
     return [
-        _to_video(row, first, num, tuple(uris.get(row.id, ())), missing=row.id not in present)
+        to_video(row, first, num, tuple(uris.get(row.id, ())), missing=row.id not in present)
         for row, first, num in session.execute(contents)
     ]
 
 
-def _to_video(
-    row: ContentRow, first: int, num: int, uris: tuple[str, ...], *, missing: bool
-) -> IndexedVideo:
-    rate = None
-    if row.frame_rate_numerator is not None and row.frame_rate_denominator:
-        rate = Fraction(row.frame_rate_numerator, row.frame_rate_denominator)
-    return IndexedVideo(
-        video_id=row.id,
-        content_id=row.content_id,
-        info=VideoInfo(
-            uri=uris[0] if uris else "",
-            duration_s=row.duration_s,
-            width=row.width,
-            height=row.height,
-            codec=row.codec,
-            average_frame_rate=rate,
-        ),
-        uris=uris,
-        missing=missing,
-        num_vectors=num,
-        first_vector_id=first,
-        damage=row.damage,
-        indexed_at=row.indexed_at,
-    )
-
-
-def _to_vectors_row(
-    video_id: int,
-    model_id: str,
-    first: int,
-    spans: Sequence[TimeSpan | None],
-    vectors: NDArray[np.float16],
-) -> VectorsRow:
-    times: bytes | None = None
-    if any(span is not None for span in spans):
-        edges = [(s.start_s, s.end_s) if s is not None else (np.nan, np.nan) for s in spans]
-        times = np.array(edges, _TIMES_TYPE).tobytes()
-    data = vectors.astype(_VECTORS_TYPE).tobytes()
-    return VectorsRow(
-        content=video_id,
-        model_id=model_id,
-        first_vector_id=first,
-        num_vectors=len(vectors),
-        checksum=_checksum(times, data),
-        times=times,
-        data=data,
-    )
-
-
-def _checksum(times: bytes | None, data: bytes) -> int:
-    return zlib.crc32(data, zlib.crc32(times or b""))
-
-
-def _to_vectors(row: VectorsRow, dim: int) -> NDArray[np.float16]:
-    return np.frombuffer(row.data, _VECTORS_TYPE).reshape(row.num_vectors, dim)
-
-
-def _to_spans(row: VectorsRow) -> tuple[TimeSpan | None, ...]:
-    if row.times is None:
-        return (None,) * row.num_vectors
-    edges = np.frombuffer(row.times, _TIMES_TYPE).reshape(-1, 2).tolist()
-    return tuple(TimeSpan(start, end) if start == start else None for start, end in edges)
-
-
-def _what_is_broken(row: VectorsRow, dim: int) -> str | None:
-    """Why a row of vectors cannot be used, as the rest of a sentence; None if it can."""
-    if len(row.data) != row.num_vectors * dim * _VECTORS_TYPE.itemsize:
-        return f"have {len(row.data)} bytes, which is not {row.num_vectors} x {dim}"
-    if row.times is not None and len(row.times) != row.num_vectors * 2 * _TIMES_TYPE.itemsize:
-        return f"have {len(row.times)} bytes of times for {row.num_vectors} rows"
-    if _checksum(row.times, row.data) != row.checksum:
-        return "do not have the checksum they were written with"
-    return None
+def _orphan_conditions(
+    session: Session,
+) -> list[tuple[type[FileRow | VectorsRow | ContentRow], ColumnElement[bool]]]:
+    model_id = session.get_one(StateRow, 1).model_id
+    contents = select(ContentRow.id)
+    named = select(FileRow.content)
+    embedded = select(VectorsRow.content).where(VectorsRow.model_id == model_id)
+    return [
+        (FileRow, FileRow.content.not_in(contents)),
+        (VectorsRow, VectorsRow.content.not_in(contents)),
+        (ContentRow, or_(ContentRow.id.not_in(named), ContentRow.id.not_in(embedded))),
+    ]
 
 
 _Item = TypeVar("_Item")
@@ -748,7 +499,3 @@ def _num_rows(session: Session, statement: Delete | Update) -> int:
     result = session.execute(statement)
     assert isinstance(result, CursorResult)
     return result.rowcount
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

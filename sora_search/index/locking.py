@@ -19,6 +19,7 @@ else:
 
 logger = logging.getLogger(__name__)
 
+LOCK_NAME = "lock"
 _BUSY = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 _WINDOWS_LOCKED_BYTE = 1 << 30  # far behind the text, which others must be able to read
 
@@ -46,7 +47,7 @@ class IndexLock:
                 holder = _holder(path)
                 if not wait:
                     raise IndexLockedError(
-                        f"the index at {path.parent} is being written by {holder}: "
+                        f"the index at {str(path.parent)!r} is being written by {holder}: "
                         "try again when it has finished, or wait for it with --wait"
                     )
                 logger.warning("the index is being written by %s: waiting for it", holder)

@@ -59,13 +59,14 @@ def read_manifest(folder: Path) -> Manifest | None:
         written_format = values["format"]
         if isinstance(written_format, int) and written_format > FORMAT:
             raise IndexSchemaError(
-                f"{path} has format {written_format}, newer than this program knows: "
+                f"{str(path)!r} has format {written_format}, newer than this program knows: "
                 "upgrade sora-search"
             )
         return _parsed(values)
     except (ValueError, KeyError, TypeError) as error:
         raise IndexDamagedError(
-            f"{path} is not a manifest ({type(error).__name__}): run `sora-search check --repair`"
+            f"{str(path)!r} is not a manifest ({type(error).__name__}): "
+            "run `sora-search check --repair`"
         ) from error
 
 

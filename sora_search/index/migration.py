@@ -1,6 +1,6 @@
 """Bringing the schema of a catalog up to date, with Alembic.
 
-Only writers migrate: a reader that finds another schema says so (`catalog.check_schema`).
+Only writers migrate: a reader that finds another schema says so (`connecting.check_schema`).
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
-import sora_search
-from sora_search.index.catalog import (
-    CATALOG_NAME,
-    REVISIONS,
-    Catalog,
-    check_schema,
-    schema_revision,
-)
-from sora_search.index.locking import IndexLock
-
-LOCK_NAME = "lock"
+from sora_search.index.catalog import CATALOG_NAME, Catalog
+from sora_search.index.connecting import REVISIONS, check_schema, schema_revision
+from sora_search.index.locking import LOCK_NAME, IndexLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +80,6 @@ def _run(connection: Connection) -> None:
 
 def migrations_folder() -> Path:
     """Where the migrations are: inside an installed package, beside it in a checkout."""
-    package = Path(sora_search.__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "migrations"

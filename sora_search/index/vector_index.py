@@ -88,11 +88,11 @@ class FaissIndex:
             index = faiss.read_index(os.fspath(path), flags)
         except (RuntimeError, MemoryError) as error:
             raise IndexDamagedError(
-                f"{path} is no FAISS index any more: run `sora-search check --repair`"
+                f"{str(path)!r} is no FAISS index any more: run `sora-search check --repair`"
             ) from error
         if not isinstance(index, faiss.IndexIDMap):
             raise IndexDamagedError(
-                f"{path} holds a {type(index).__name__} without ids: "
+                f"{str(path)!r} holds a {type(index).__name__} without ids: "
                 "run `sora-search check --repair`"
             )
         loaded = cls.__new__(cls)

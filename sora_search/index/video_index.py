@@ -25,23 +25,19 @@ from sora_search.errors import (
     VideoNotIndexedError,
 )
 from sora_search.index.caching import VectorCache, manifest_of
-from sora_search.index.catalog import (
-    CATALOG_NAME,
-    Catalog,
-    FileState,
-    IndexedVideo,
-)
-from sora_search.index.locking import IndexLock
+from sora_search.index.catalog import CATALOG_NAME, Catalog
+from sora_search.index.checking import find_damage, mend
+from sora_search.index.locking import LOCK_NAME, IndexLock
 from sora_search.index.manifest import (
     MANIFEST_NAME,
     delete_stale_files,
     read_manifest,
     write_manifest,
 )
+from sora_search.index.records import Damage, FileState
+from sora_search.index.records import IndexedVideo as IndexedVideo
 from sora_search.index.vector_index import DEFAULT_STRUCTURE, rounded
 from sora_search.media.probing import uri_of
-
-LOCK_NAME = "lock"
 
 
 class VideoIndex:
@@ -55,7 +51,7 @@ class VideoIndex:
         state = catalog.state()
         if state is None:
             raise IndexNotFoundError(
-                f"the index at {path} was never finished: run `sora-search index PATH` again"
+                f"the index at {str(path)!r} was never finished: run `sora-search index PATH` again"
             )
         self.path = path
         self._state = state
@@ -233,9 +229,9 @@ class VideoIndex:
         """
         if (encoder.model_id, encoder.dim) != (self.model_id, self.dim):
             raise IndexIncompatibleError(
-                f"the index at {self.path} was made by the model {self.model_id}, this is "
+                f"the index at {str(self.path)!r} was made by the model {self.model_id}, this is "
                 f"{encoder.model_id}: use that model, name another folder with --index DIR, "
-                f"or delete {self.path} and index the videos again"
+                f"or delete {str(self.path)!r} and index the videos again"
             )
 
     # Reading
@@ -252,7 +248,7 @@ class VideoIndex:
         """
         found = self._catalog.videos([video_id])
         if not found:
-            raise VideoNotIndexedError(f"no video has the id {video_id} in {self.path}")
+            raise VideoNotIndexedError(f"no video has the id {video_id} in {str(self.path)!r}")
         return found[0]
 
     def find(self, name: Path | str | int) -> IndexedVideo:
@@ -274,7 +270,7 @@ class VideoIndex:
             return self.video(int(text))
         if video_id is None:
             raise VideoNotIndexedError(
-                f"{text} is not in the index at {self.path}: "
+                f"{text!r} is not in the index at {str(self.path)!r}: "
                 "`sora-search info` lists what is, `sora-search index` adds it"
             )
         return self.video(video_id)
@@ -385,7 +381,7 @@ class VideoIndex:
         """
         if embedding.model_id != self.model_id:
             raise IndexIncompatibleError(
-                f"the index at {self.path} holds vectors of {self.model_id}, "
+                f"the index at {str(self.path)!r} holds vectors of {self.model_id}, "
                 f"these are of {embedding.model_id}"
             )
         vectors = rounded(embedding.vectors)
@@ -423,6 +419,30 @@ class VideoIndex:
             raise ValueError("the index was opened read-only")
         self._cache.save()
 
+    # Checking and mending
+
+    def check(self, *, deep: bool = True) -> list[Damage]:
+        """What of all that is stored is not what was written; empty if all is well.
+
+        Args:
+            deep: Read everything and compare it with its checksums; else only the
+                sizes, the manifest and the catalog's rows.
+        """
+        return find_damage(self.path, self._catalog, deep=deep)
+
+    def repair(self) -> list[str]:
+        """Mend what `check` finds and can be mended; what was done, a line each.
+
+        The FAISS file and the manifest are built again from the catalog. A video
+        whose own vectors are damaged is dropped: the next `index` computes it again.
+
+        Raises:
+            IndexDamagedError: If the catalog itself is beyond mending.
+        """
+        if self.read_only:
+            raise ValueError("the index was opened read-only")
+        return mend(self.path, self._catalog, self._cache)
+
 
 # How far a row of float16 may be from length 1: 256 roundings of 1/2048 of a value each
 # add up to less than a thousandth; ten times that is a mistake of the caller.
@@ -440,8 +460,8 @@ def _check_not_lost(folder: Path) -> None:
     """Never make a new catalog beside the remains of an old one."""
     if (folder / MANIFEST_NAME).exists():
         raise IndexDamagedError(
-            f"{folder / CATALOG_NAME} is gone, but {MANIFEST_NAME} is there: put it back, "
-            f"or delete {folder} and run `sora-search index` again"
+            f"{str(folder / CATALOG_NAME)!r} is gone, but {MANIFEST_NAME} is there: put it back, "
+            f"or delete {str(folder)!r} and run `sora-search index` again"
         )
 
 
