@@ -9,7 +9,8 @@ from there.
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from sora_search.datatypes import (
     Progress,
     VideoFailure,
 )
-from sora_search.errors import IndexIncompatibleError
 from sora_search.index.discovery import FoundFile, FoundFiles, FoundRoot, find_videos
+from sora_search.index.records import FileState
 from sora_search.index.video_index import VideoIndex
 from sora_search.index.workers import (
     Embedded,
@@ -90,11 +91,7 @@ def index_videos(
     """
     if jobs < 1:
         raise ValueError(f"need at least one job, got {jobs=}")
-    if encoder.model_id != index.model_id:
-        raise IndexIncompatibleError(
-            f"the index at {str(index.path)!r} is of model {index.model_id!r}, not "
-            f"{encoder.model_id!r}: load that model, or make an index in another folder"
-        )
+    index.require_model(encoder)
     run = _Run(
         index=index,
         tracker=_Tracker(on_progress or (lambda progress: None)),
@@ -133,6 +130,7 @@ class _Run:
     on_failure: OnFailure
     on_warning: OnFailure
     save_every_s: float
+    states: Mapping[str, FileState] = field(init=False)  # as they were at the start
     names: "_Names" = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
     failures: list[VideoFailure] = field(default_factory=list)
@@ -146,7 +144,8 @@ class _Run:
     saved_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.names = _Names(self.index)
+        self.states = self.index.file_states()
+        self.names = _Names(self.states.values())
 
     def sort_out(self, found: FoundFiles) -> list[EmbedTask]:
         """Settle what needs no reading; the rest as tasks, the largest first."""
@@ -157,10 +156,9 @@ class _Run:
             groups.setdefault(file.identity, []).append(file)
         tasks = []
         for files in groups.values():
-            states = {file.uri: self.index.file_state(file.uri) for file in files}
             content, fresh = None, []
             for file in files:
-                state = states[file.uri]
+                state = self.states.get(file.uri)
                 if state and (state.size_bytes, state.mtime_ns) == (file.size_bytes, file.mtime_ns):
                     content = state.content_id
                     if state.missing:
@@ -183,7 +181,7 @@ class _Run:
     ) -> None:
         """Compute the vectors of `tasks` and commit each video as it comes."""
         self.tracker.embed(tasks)
-        outcomes: Iterator[Outcome]
+        outcomes: Generator[Outcome, None, None]
         if jobs == 1:
             outcomes = embed_here(tasks, encoder, wanted=self._wants, on_position=self.tracker.move)
         else:
@@ -195,19 +193,16 @@ class _Run:
                 wanted=self._wants,
                 on_position=self.tracker.move,
             )
-        for outcome in outcomes:
-            match outcome:
-                case Embedded():
-                    self._add(outcome)
-                case Recognized():
-                    self._recognize(outcome)
-                case Failed(task, reason):
-                    self._give_up(task, reason)
-            if time.monotonic() - self.saved_at >= self.save_every_s:
-                self.tracker.enter("saving")
-                self.index.save()
-                self.saved_at = time.monotonic()
-                self.tracker.enter("embedding")
+        with closing(outcomes):  # ends the workers before an error here goes further up
+            for outcome in outcomes:
+                match outcome:
+                    case Embedded():
+                        self._add(outcome)
+                    case Recognized():
+                        self._recognize(outcome)
+                    case Failed(task, reason):
+                        self._give_up(task, reason)
+                self._save_now_and_then()
 
     def take_again(self) -> list[EmbedTask]:
         """Tasks whose content was to come from another file, which then failed."""
@@ -235,8 +230,7 @@ class _Run:
             if prune:
                 self._forget(gone)
             else:
-                states = [self.index.file_state(uri) for uri in gone]
-                self._mark_missing([s.uri for s in states if s is not None and not s.missing])
+                self._mark_missing(gone)
             self._add_to("missing", len(gone))
             here.update(gone)  # below a second given folder too
 
@@ -249,6 +243,13 @@ class _Run:
             **{f"num_{name}": number for name, number in self.counts.items()},
             failures=tuple(self.failures),
         )
+
+    def _save_now_and_then(self) -> None:
+        if time.monotonic() - self.saved_at >= self.save_every_s:
+            self.tracker.enter("saving")
+            self.index.save()
+            self.saved_at = time.monotonic()
+            self.tracker.enter("embedding")
 
     def _wants(self, task: EmbedTask, content: str) -> bool:
         if content in self.names or content in self.under_way:
@@ -363,12 +364,11 @@ class _Names:
     As in the index, a content goes with its last name.
     """
 
-    def __init__(self, index: VideoIndex) -> None:
+    def __init__(self, states: Iterable[FileState]) -> None:
         self._by_uri: dict[str, str] = {}
         self._by_content: dict[str, set[str]] = {}
-        for video in index.videos():
-            for uri in video.uris:
-                self.put(uri, video.content_id)
+        for state in states:
+            self.put(state.uri, state.content_id)
 
     def __contains__(self, content: str) -> bool:
         return content in self._by_content

@@ -15,13 +15,13 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import connection, get_context, parent_process, resource_tracker
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from sora_search.datatypes import FrameBatch, VideoEmbedding, VideoEncoder, VideoInfo
+from sora_search.datatypes import VideoEmbedding, VideoEncoder, VideoInfo
 from sora_search.errors import (
     MediaError,
     NotAVideoError,
@@ -30,9 +30,9 @@ from sora_search.errors import (
     WorkerError,
 )
 from sora_search.index.discovery import content_id
-from sora_search.media.decoding import VideoReader
 from sora_search.media.probing import is_still_picture
 from sora_search.media.sampling import SamplingConfig
+from sora_search.sora.encoder import SoraEncoder, embed_video
 
 # A worker reports after every batch of frames (seconds of work at most). What it does
 # silently, such as looking through the packets of a file without a duration, is bound by
@@ -147,7 +147,7 @@ def embed_here(
     *,
     wanted: Wanted,
     on_position: OnPosition,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Embed one file after the other in this process; nothing guards it from a crash or hang.
 
     Args:
@@ -168,7 +168,7 @@ def embed_in_workers(
     timeout_s: float,
     wanted: Wanted,
     on_position: OnPosition,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Embed files in up to `jobs` spawned processes; outcomes come as they are ready.
 
     A process that dies or falls silent is replaced and its file becomes a `Failed`.
@@ -475,22 +475,17 @@ def _every_so_often(task: EmbedTask, on_position: OnPosition) -> Callable[[int],
 def _embed(
     task: EmbedTask, encoder: FileEncoder, on_position: OnPosition
 ) -> tuple[VideoInfo, VideoEmbedding, str | None]:
-    with VideoReader.open(task.path, threads=encoder.spec.threads) as reader:
-        duration_s = reader.info.duration_s
-        if is_still_picture(reader.info):
-            raise NotAVideoError(
-                f"{task.path!r} is a still picture, and only videos are indexed: leave it out "
-                "(as a query it is fine)"
-            )
-
-        def watched() -> Iterator[FrameBatch]:
-            for batch in reader.read(encoder.sampling, frame_size=encoder.frame_size):
-                yield batch
-                on_position(Position(task, float(batch.pts_s[-1]), duration_s))
-
-        on_position(Position(task, 0.0, duration_s))
-        embedding = encoder.encode(watched())
-        return reader.info, embedding, reader.damage
+    info, embedding, damage = embed_video(
+        task.path,
+        cast(SoraEncoder, encoder),  # it asks for no more than `FileEncoder` has
+        on_position=lambda at_s, duration_s: on_position(Position(task, at_s, duration_s)),
+    )
+    if is_still_picture(info):
+        raise NotAVideoError(
+            f"{task.path!r} is a still picture, and only videos are indexed: leave it out "
+            "(as a query it is fine)"
+        )
+    return info, embedding, damage
 
 
 def _check_unchanged(task: EmbedTask, before: os.stat_result) -> None:
