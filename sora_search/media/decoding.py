@@ -304,10 +304,10 @@ class _Pass:
 
     def end_of(self, frame: VideoFrame) -> float:
         """Where this frame, the last of the file, leaves the screen."""
-        time_base = self._video.stream.time_base
+        tick_s = self._video.tick_s
         self.end_s = end_of_last_frame(
             self._clock,
-            stated_duration_s=float(frame.duration * time_base) if time_base else None,
+            stated_duration_s=frame.duration * tick_s if tick_s else None,
             stated_end_s=self._start.stream_duration_s,
         )
         return self.end_s

@@ -6,6 +6,7 @@ file is worth more than an error. An empty packet means that the picture before 
 take it for the end.
 """
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from av.video.stream import VideoStream
 
 from sora_search.errors import NotAVideoError, VideoDecodeError
 
+_LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
 _NOT_FILES_OF_FRAMES = {"concat", "dash", "hls", "rtsp", "sdp", "tty", "tedcaptions"}
 _MOST_READ_ERRORS = 64
 _VIDEO_SIGNATURES = (
@@ -61,11 +63,20 @@ class DecodingLog:
 
 @dataclass(slots=True)
 class OpenVideo:
-    """A file, its one stream of moving pictures, and what went wrong so far."""
+    """A file, its one stream of moving pictures, and what went wrong so far.
+
+    Attributes:
+        path: The file.
+        container: It, opened.
+        stream: Its moving pictures.
+        tick_s: The unit of the stream's time stamps; None if it has none.
+        log: What went wrong.
+    """
 
     path: Path
     container: InputContainer
     stream: VideoStream
+    tick_s: float | None
     log: DecodingLog = field(default_factory=DecodingLog)
 
     def frames(self) -> Iterator[VideoFrame]:
@@ -85,11 +96,10 @@ class OpenVideo:
 
     def frames_from(self, stamp_s: float) -> Iterator[VideoFrame]:
         """Decode from the sync frame at or before a time stamp; nothing if it cannot seek."""
-        time_base = self.stream.time_base
-        if not time_base:
+        if self.tick_s is None:
             return
         try:
-            self.container.seek(int(stamp_s / time_base), stream=self.stream)
+            self.container.seek(int(stamp_s / self.tick_s), stream=self.stream)
         except FFmpegError:
             return
         frames = self.frames()
@@ -102,20 +112,18 @@ class OpenVideo:
 
     def packet_times(self) -> Iterator[tuple[float | None, float]]:
         """Time stamp and duration (0.0: unknown) in seconds of each packet, undecoded."""
-        time_base = self.stream.time_base
+        tick_s = self.tick_s or 0.0
         for packet in self._packets():
             if packet.is_discard or (packet.size == 0 and packet.dts is None):
                 continue
             stamp = packet.pts if packet.pts is not None else packet.dts
-            seconds = float(stamp * time_base) if stamp is not None and time_base else None
-            yield seconds, float((packet.duration or 0) * (time_base or 0))
+            stamp_s = stamp * tick_s if stamp is not None and tick_s else None
+            yield stamp_s, (packet.duration or 0) * tick_s
 
     def stamp_s(self, frame: VideoFrame) -> float | None:
         """The time stamp of a frame in seconds, as the file has it."""
         stamp = frame.pts if frame.pts is not None else frame.dts
-        if stamp is None or self.stream.time_base is None:
-            return None
-        return float(stamp * self.stream.time_base)
+        return None if stamp is None or self.tick_s is None else stamp * self.tick_s
 
     def _packets(self) -> Iterator["av.Packet[VideoStream]"]:
         num_errors = 0
@@ -157,7 +165,8 @@ def open_video(path: Path | str, *, threads: int = 1) -> Iterator[OpenVideo]:
                 other.discard = Discard.all
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "FRAME" if threads > 1 else "NONE"
-        yield OpenVideo(path, container, stream)
+        tick_s = float(stream.time_base) if stream.time_base else None
+        yield OpenVideo(path, container, stream, tick_s)
 
 
 def _read_head(path: Path) -> bytes:
@@ -174,7 +183,10 @@ def _read_head(path: Path) -> bytes:
 
 def _open_container(path: Path, head: bytes) -> InputContainer:
     try:
-        container = av.open(os.fspath(path), container_options={"protocol_whitelist": "file"})
+        container = av.open(os.fspath(path), mode="r", container_options=_LOCAL_FILES_ONLY)
+        if container.format.name == "image2":  # believes the name, not the content
+            container.close()
+            container = av.open(io.BytesIO(path.read_bytes()), mode="r")
     except FFmpegError as error:
         if _looks_like_text(head):
             raise NotAVideoError(f"{quoted(path)} holds text: give a video file") from error
