@@ -15,7 +15,7 @@ Later stations have their place: windows of the query picture multiply the vecto
 before `candidates`, verification on decoded frames comes between alignment and score.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,22 +227,27 @@ def _align_candidates(
         limit=MAX_CANDIDATES,
         exclude_video_ids=exclude_video_ids,
     )
-    videos = [_load(index, candidate.video_id, loaded) for candidate in candidates]
+    videos = _load(index, [candidate.video_id for candidate in candidates], loaded)
     aligned = align_videos(
-        [weighted @ video.vectors.T for video in videos],
+        [weighted @ video.vectors.T for video in videos.values()],
         zero_point=zero_point,
         rows=rows,
-        columns=[Timeline.from_spans(video.spans) for video in videos],
+        columns=[Timeline.from_spans(video.spans) for video in videos.values()],
     )
-    for candidate, spans in zip(candidates, aligned, strict=True):
+    for video_id, spans in zip(videos, aligned, strict=True):
         if spans:
-            yield candidate.video_id, spans
+            yield video_id, spans
 
 
-def _load(index: VideoIndex, video_id: int, loaded: dict[int, VideoEmbedding]) -> VideoEmbedding:
-    if video_id not in loaded:
-        loaded[video_id] = index.embedding(video_id)
-    return loaded[video_id]
+def _load(
+    index: VideoIndex, video_ids: Iterable[int], loaded: dict[int, VideoEmbedding]
+) -> dict[int, VideoEmbedding]:
+    """Stored vectors of some videos, kept for later; without those removed since the hits."""
+    for video_id in video_ids:
+        if video_id not in loaded:
+            with suppress(VideoNotIndexedError):
+                loaded[video_id] = index.embedding(video_id)
+    return {video_id: loaded[video_id] for video_id in video_ids if video_id in loaded}
 
 
 # --- similar videos: alike as wholes ------------------------------------------------------------
@@ -268,9 +273,8 @@ def _find_similar(
         exclude_video_ids=exclude_video_ids,
     )
     video_ids = sorted({candidate.video_id for candidate in candidates} | loaded.keys())
-    for video_id in video_ids:
-        whole = mean_vector(_load(index, video_id, loaded).vectors)
-        score = _rounded(score_of_likeness(float((query @ whole)[0])))
+    for video_id, video in _load(index, video_ids, loaded).items():
+        score = _rounded(score_of_likeness(float((query @ mean_vector(video.vectors))[0])))
         if score > 0:
             yield video_id, score
 
@@ -287,7 +291,10 @@ def _results(
         found = [video for video in found if video.score >= found[k - 1].score]
     results = []
     for video in found:
-        stored = index.video(video.video_id)
+        try:
+            stored = index.video(video.video_id)
+        except VideoNotIndexedError:  # removed while we searched
+            continue
         results.append(
             SearchResult(
                 video_id=video.video_id,

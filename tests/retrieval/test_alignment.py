@@ -62,8 +62,8 @@ def test_planted_range_is_found_with_its_ends(
     )
     spans = align(matrix, zero_point=ZERO, rows=rows, columns=columns)
     best = spans[0]
-    assert_near(best.row_span, 0, rows.end_s, 0.3)
-    assert_near(best.column_span, start_s, start_s + speed * rows.end_s, 0.4)
+    assert_near(best.row_span, 0, rows.end_s, 0.25)
+    assert_near(best.column_span, start_s, start_s + speed * rows.end_s, 0.3)
     assert best.window_evidence > 0.35
     assert len(spans) == 1, spans
 

@@ -1,0 +1,82 @@
+"""The picture of an answer shows the right frames in the right rows."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_library import Library, wandering_clip, written
+from numpy.typing import NDArray
+from PIL import Image
+
+from sora_search.datatypes import SearchAnswer
+from sora_search.media.clips import Clip
+from sora_search.media.decoding import read_at
+from sora_search.media.probing import probe
+from sora_search.retrieval.picturing import CELL_SIDE, write_answer
+
+
+def pixels_of(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def test_matching_frames_stand_beneath_those_of_the_query(library: Library, tmp_path: Path) -> None:
+    query = written(tmp_path / "query.mkv", Clip(library.clips["long-1"].frames[100:150], 10))
+    answer = library.ask(query, min_score=0.5)
+    assert len(answer.results) == 1
+    picture = pixels_of(write_answer(answer, tmp_path / "answer.png"))
+    assert picture.shape[1] > 5 * CELL_SIDE
+    frame_rows = CELL_SIDE * 64 // 96
+    strips = _picture_strips(picture)
+    assert len(strips) == 2
+    above, beneath = (picture[top : top + frame_rows].astype(float) for top in strips)
+    next_cell = np.roll(beneath, CELL_SIDE + 8, axis=1)
+    assert np.abs(above - beneath).mean() < 0.5 * np.abs(above - next_cell).mean()
+    # Not the same frame five times, and not any frame of the file.
+    first, last = above[:, 8 : 8 + CELL_SIDE], above[:, 8 + 4 * (CELL_SIDE + 8) :][:, :CELL_SIDE]
+    assert np.abs(first - last).mean() > 20
+    [expected] = read_at(query, [0.5], max_side=CELL_SIDE)
+    shown = Image.fromarray(first.astype(np.uint8)).resize((96, 64))
+    assert np.abs(np.asarray(shown).astype(float) - expected).mean() < 6
+
+
+def _picture_strips(picture: NDArray[np.uint8]) -> list[int]:
+    """The first line of each row of frames: where a line begins to be colored all along."""
+    inside = picture[:, 20 : 20 + CELL_SIDE // 2].astype(int)
+    is_colored = (np.ptp(inside, axis=2) > 8).mean(axis=1) > 0.5
+    return [int(i) for i in np.flatnonzero(np.diff(is_colored.astype(int)) == 1) + 1]
+
+
+def test_missing_file_leaves_gray_cells(library: Library, tmp_path: Path) -> None:
+    query = written(tmp_path / "query.mkv", Clip(library.clips["long-1"].frames[100:150], 10))
+    answer = library.ask(query, min_score=0.5)
+    there = pixels_of(write_answer(answer, tmp_path / "there.png"))
+    moved = Path(library.folder / "long-1.mkv").rename(tmp_path / "elsewhere.mkv")
+    try:
+        gone = pixels_of(write_answer(answer, tmp_path / "gone.png"))
+    finally:
+        shutil.move(moved, library.folder / "long-1.mkv")
+    assert len(_picture_strips(there)) == 2
+    assert len(_picture_strips(gone)) == 1
+
+
+def test_answer_without_results_shows_the_query(library: Library, tmp_path: Path) -> None:
+    query = written(tmp_path / "query.mkv", wandering_clip(700, 4))
+    written_to = write_answer(SearchAnswer(probe(query), ()), tmp_path / "answer.jpg")
+    assert pixels_of(written_to).shape[1] > 5 * CELL_SIDE
+
+
+def test_still_picture_and_similar_videos_have_rows(library: Library, tmp_path: Path) -> None:
+    Image.fromarray(library.clips["long-0"].frames[173]).save(tmp_path / "frame.png")
+    answer = library.ask(tmp_path / "frame.png", k=3)
+    assert answer.results
+    picture = pixels_of(write_answer(answer, tmp_path / "answer.png"))
+    num_rows = 1 + sum(max(1, min(3, len(result.matches))) for result in answer.results)
+    assert len(_picture_strips(picture)) >= num_rows
+
+
+def test_other_suffix_is_refused(library: Library, tmp_path: Path) -> None:
+    answer = library.ask(library.folder / "short-0.mkv", k=1)
+    with pytest.raises(ValueError, match="jpg"):
+        write_answer(answer, tmp_path / "answer.txt")
