@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sora_search.datatypes import VideoFailure as VideoFailure
     from sora_search.datatypes import VideoInfo as VideoInfo
     from sora_search.errors import SoraSearchError as SoraSearchError
-    from sora_search.index.indexing import find_videos as find_videos
+    from sora_search.index.discovery import find_videos as find_videos
     from sora_search.index.indexing import index_videos as index_videos
     from sora_search.index.video_index import IndexedVideo as IndexedVideo
     from sora_search.index.video_index import VideoIndex as VideoIndex
@@ -47,7 +47,8 @@ _MODULES = {
         "VideoInfo",
     ),
     "errors": ("SoraSearchError",),
-    "index.indexing": ("find_videos", "index_videos"),
+    "index.discovery": ("find_videos",),
+    "index.indexing": ("index_videos",),
     "index.video_index": ("IndexedVideo", "VideoIndex"),
     "media.decoding": ("VideoReader",),
     "media.probing": ("path_of", "probe", "uri_of"),

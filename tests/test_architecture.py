@@ -38,7 +38,7 @@ OWNERS = {
         "index/tables.py",
     ],
     "alembic": ["index/migration.py"],
-    "onnxruntime": ["sora/encoder.py"],
+    "onnxruntime": ["sora/encoder.py", "sora/export.py"],
     "torch": ["sora", "learning"],
     "onnx": ["sora/export.py"],
     "safetensors": ["sora/checkpoint.py"],

@@ -1,22 +1,30 @@
-"""`sora-search model`: which models there are, and how one comes to be."""
+"""`sora-search model`: which models there are, how good they are, and how one comes to be."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import sora_search as ss
 from sora_search import config
 from sora_search.cli.options import (
     ConfigOption,
     DeviceOption,
+    JsonOption,
+    ModelOption,
     QuietOption,
     VerboseOption,
+    load_shared,
     num_cores,
     require_paths,
     set_up_logging,
 )
-from sora_search.cli.output import print_line
+from sora_search.cli.output import format_bytes, print_json, print_line, table_lines, to_object
 from sora_search.cli.progress import shown_progress
+from sora_search.errors import ConfigError
+
+# What can be learned from clips alone.
+PHASES_WITHOUT_TEACHER = ("copies",)
 
 model_app = typer.Typer(
     help="Models: list, show, train, evaluate, export.",
@@ -89,14 +97,12 @@ def train_command(
     """
     from sora_search.learning.datasets import ClipDataset, FrameStore
     from sora_search.learning.training import TrainConfig, train
+    from sora_search.sora.checkpoint import save_network
 
     set_up_logging(verbose=verbose, quiet=quiet)
     require_paths([data, *init, *([teacher] if teacher else [])])
-    flags = {
-        "seed": seed,
-        "phases": tuple(phase) or None,
-        "device": None if device == "auto" else device,
-    }
+    phases = tuple(phase) or (None if teacher else PHASES_WITHOUT_TEACHER)
+    flags = {"seed": seed, "phases": phases, "device": None if device == "auto" else device}
     train_config = config.load(TrainConfig, "train", flags, path=config_file)
     dataset = ClipDataset.open(data, splits=split)
     with shown_progress(quiet=quiet) as on_progress:
@@ -105,7 +111,7 @@ def train_command(
         )
         for failure in store.failures:
             print_line(f"left out: {failure}", error=True)
-        train(
+        network = train(
             train_config,
             store,
             out_dir=output,
@@ -113,4 +119,132 @@ def train_command(
             teacher_dir=teacher,
             on_progress=on_progress,
         )
-    print_line(str(output / "checkpoint_last"))
+    card = save_network(network, output / "model", training={"data": data.name})
+    print_line(f"{output / 'model'}: {card.model_id}")
+    if not quiet:
+        print_line(f"to search with it: sora-search model export {output / 'model'}", error=True)
+
+
+@model_app.command("list", epilog="Example: sora-search model list")
+def list_command(as_json: JsonOption = False) -> None:
+    """List the models that ship."""
+    from sora_search.sora.checkpoint import list_models, load_card
+
+    cards = [load_card(name) for name in list_models()]
+    if as_json:
+        print_json({"models": [{"name": card.name, "model_id": card.model_id} for card in cards]})
+    else:
+        for card in cards:
+            print_line(f"{card.name}  {card.model_id}")
+
+
+@model_app.command("show", epilog="Example: sora-search model show sora-small")
+def show_command(
+    name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A model.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a model is and how it came to be."""
+    from sora_search.sora.checkpoint import load_card, model_paths
+
+    card = load_card(name)
+    files = [path for path in model_paths(name) if path.exists()]
+    if as_json:
+        print_json({**to_object(card), "files": [str(path) for path in files]})
+        return
+    rows = [
+        ("name", card.name),
+        ("model_id", card.model_id),
+        ("dim", f"{card.dim} ({card.identity_dim} which footage, {card.meaning_dim} what happens)"),
+        ("frames", f"{card.frame_size[0]}x{card.frame_size[1]}, {card.clip_frames} at once"),
+        (
+            "sampling",
+            f"{card.sampling.frames_per_s:g} a second, at least {card.sampling.min_frames}",
+        ),
+        *((f"training: {key}", str(value)) for key, value in card.training.items()),
+        *(("file", f"{path} ({format_bytes(path.stat().st_size)})") for path in files),
+    ]
+    for line in table_lines(rows):
+        print_line(line)
+
+
+@model_app.command("evaluate", epilog="Example: sora-search model evaluate --data ./clips")
+def evaluate_command(
+    data: DataOption,
+    suite: Annotated[
+        list[str],
+        typer.Option(
+            "--suite",
+            metavar="NAME",
+            help="What to measure: actions, labels, copies, hard, disturbances.",
+        ),
+    ] = ["actions", "labels", "copies"],  # noqa: B006
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", help="Edit only so many clips (default: all)."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the edits.")] = 0,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", metavar="DIR", help="Keep edited copies here for the next time."),
+    ] = None,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="Processes that read and edit (default: all cores).",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    config_file: ConfigOption = None,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure a model: how often the right clip comes first, for edited copies and for actions.
+
+    Clips of the splits val and eval are measured; in a plain folder, all of them.
+    """
+    from sora_search.learning.evaluation import SUITES, evaluate
+
+    set_up_logging(verbose=verbose, quiet=quiet)
+    require_paths([data])
+    shared = load_shared(config_file, model=model, device=device)
+    if unknown := sorted(set(suite) - set(SUITES)):
+        raise ConfigError(f"--suite {unknown[0]!r}: there are {', '.join(SUITES)}")
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit must be at least 1, it is {limit}")
+    encoder = ss.load_encoder(shared.model, device=shared.device)
+    with shown_progress(quiet=quiet) as on_progress:
+        report = evaluate(
+            encoder,
+            data,
+            suites=suite,
+            limit=limit,
+            seed=seed,
+            jobs=jobs or num_cores(),
+            cache_dir=cache,
+            on_progress=on_progress,
+        )
+    for failure in report.failures:
+        print_line(f"left out: {failure}", error=True)
+    if as_json:
+        print_json(to_object(report))
+        return
+    print_line(report.model_id)
+    for title, columns, rows in report.tables():
+        right = frozenset(range(1, len(columns)))
+        for line in ["", title, *table_lines([columns, *rows], right=right)]:
+            print_line(line)
+
+
+@model_app.command("export", epilog="Example: sora-search model export runs/mine/model")
+def export_command(
+    name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A model, as training left it.")],
+) -> None:
+    """Write the ONNX file that `index` and `query` run, if it agrees with the weights."""
+    from sora_search.sora.export import export_model
+
+    print_line(str(export_model(name)))

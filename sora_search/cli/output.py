@@ -1,6 +1,7 @@
 """What is printed: results on stdout, everything else on stderr, safe on any terminal."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,8 @@ def _to_json(value: object) -> object:
         return float(value)
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value
 
 
