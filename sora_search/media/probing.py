@@ -104,7 +104,7 @@ class Start:
         self.interval_s = float(1 / rate) if rate else FALLBACK_INTERVAL_S
         self.stream_duration_s = _stream_duration_s(video)
         self.container_duration_s = _container_duration_s(video)
-        self.has_clock = stream.start_time is not None
+        self.has_clock = video.tick_s is not None
         self.is_measured = False
         height, width = upright_size(
             frame.width, frame.height, stream.sample_aspect_ratio, orientation_of(frame)
@@ -158,7 +158,11 @@ def measured_duration_s(path: Path | str, start: Start) -> float | None:
 
 
 def _header_rate(video: OpenVideo) -> Fraction | None:
-    rate = video.stream.average_rate or video.stream.guessed_rate or video.stream.base_rate
+    stream = video.stream
+    rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
+    if video.tick_s is None:  # nothing that an average could have been taken of
+        rates.insert(0, stream.guessed_rate)
+    rate = next((rate for rate in rates if rate), None)
     return rate if rate and 0 < rate <= _MOST_FRAMES_PER_S else None
 
 

@@ -69,7 +69,7 @@ class OpenVideo:
         path: The file.
         container: It, opened.
         stream: Its moving pictures.
-        tick_s: The unit of the stream's time stamps; None if it has none.
+        tick_s: The unit of the stream's time stamps; None if it has no clock.
         log: What went wrong.
     """
 
@@ -165,7 +165,9 @@ def open_video(path: Path | str, *, threads: int = 1) -> Iterator[OpenVideo]:
                 other.discard = Discard.all
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "FRAME" if threads > 1 else "NONE"
-        tick_s = float(stream.time_base) if stream.time_base else None
+        # A raw stream has no clock: its time stamps are guesses of FFmpeg's.
+        has_clock = stream.start_time is not None
+        tick_s = float(stream.time_base) if stream.time_base and has_clock else None
         yield OpenVideo(path, container, stream, tick_s)
 
 

@@ -1,0 +1,113 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from video_files import moving_frames
+
+from sora_search.media.rendering import PictureRow, write_side_by_side
+
+
+def solid(color, height=60, width=80):
+    return np.full((height, width, 3), color, dtype=np.uint8)
+
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def pixels_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def columns_of(pixels, color):
+    """First and last column in which a color is seen."""
+    found = np.flatnonzero((pixels == color).all(axis=-1).any(axis=0))
+    return int(found[0]), int(found[-1])
+
+
+def rows_of(pixels, color):
+    return columns_of(pixels.transpose(1, 0, 2), color)
+
+
+def test_matching_frames_stand_beneath_each_other(tmp_path):
+    rows = [
+        PictureRow("query", [("0:01.0", solid(RED)), ("0:02.0", solid(BLUE))]),
+        PictureRow("1. film.mp4", [("7:01.0", None), ("7:02.0", solid(GREEN))]),
+    ]
+    pixels = pixels_of(write_side_by_side(tmp_path / "a.png", rows, cell_side=100))
+    assert columns_of(pixels, BLUE) == columns_of(pixels, GREEN)
+    assert columns_of(pixels, RED)[1] < columns_of(pixels, BLUE)[0]
+    assert rows_of(pixels, RED) == rows_of(pixels, BLUE)
+    assert rows_of(pixels, BLUE)[1] < rows_of(pixels, GREEN)[0]
+
+
+def test_pictures_keep_their_proportions(tmp_path):
+    rows = [PictureRow("a", [("", solid(RED, 30, 60)), ("", solid(BLUE, 300, 100))])]
+    pixels = pixels_of(write_side_by_side(tmp_path / "a.png", rows, cell_side=120))
+    for color, height, width in ((RED, 60, 120), (BLUE, 120, 40)):
+        top, bottom = rows_of(pixels, color)
+        left, right = columns_of(pixels, color)
+        assert (bottom - top + 1, right - left + 1) == (height, width)
+
+
+def test_labels_and_captions_are_written(tmp_path):
+    def ink(label, caption):
+        rows = [PictureRow(label, [(caption, solid((255, 255, 255)))])]
+        return int((pixels_of(write_side_by_side(tmp_path / "a.png", rows)) < 128).sum())
+
+    nothing = ink("", "")
+    assert nothing == 0
+    assert ink("film.mp4", "") > 0
+    assert ink("", "0:03.0") > 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "emoji \N{CLAPPER BOARD}.mp4",
+        "日本語.mp4",
+        "new\nline\ttab.mp4",
+        os.fsdecode(b"latin-\xe9\xff.mp4"),
+        "very long " * 200,
+        "\udc80" * 50,
+        "",
+    ],
+    ids=ascii,
+)
+def test_any_name_can_be_a_label(tmp_path, name):
+    path = write_side_by_side(tmp_path / "a.jpg", [PictureRow(name, [(name, solid(RED))])])
+    assert pixels_of(path).shape[1] <= 600
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("jpg", "JPEG"), ("JPEG", "JPEG"), ("png", "PNG")])
+def test_the_suffix_says_the_format(tmp_path, suffix, kind):
+    rows = [PictureRow("a", [("", moving_frames(1)[0])])]
+    with Image.open(write_side_by_side(tmp_path / f"a.{suffix}", rows)) as image:
+        assert image.format == kind
+
+
+def test_rows_may_be_empty_or_of_different_length(tmp_path):
+    rows = [PictureRow("a", []), PictureRow("b", [("", solid(RED))] * 3), PictureRow("c", [])]
+    assert pixels_of(write_side_by_side(tmp_path / "a.png", rows)).shape[1] > 3 * 240
+
+
+def test_what_cannot_be_written_is_refused(tmp_path):
+    rows = [PictureRow("a", [("", solid(RED))])]
+    with pytest.raises(ValueError, match="jpg"):
+        write_side_by_side(tmp_path / "a.gif", rows)
+    with pytest.raises(ValueError, match="at least one row"):
+        write_side_by_side(tmp_path / "a.png", [])
+    with pytest.raises(ValueError, match="uint8"):
+        write_side_by_side(tmp_path / "a.png", [PictureRow("a", [("", np.zeros((4, 4)))])])
+    with pytest.raises(OSError, match="nowhere"):
+        write_side_by_side(tmp_path / "nowhere" / "a.png", rows)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_picture_is_replaced_whole(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+    write_side_by_side(path, [PictureRow("a", [("", solid(RED))])])
+    assert pixels_of(path).shape[2] == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
