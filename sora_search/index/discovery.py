@@ -10,6 +10,7 @@ from pathlib import Path
 from sora_search.datatypes import VideoFailure
 from sora_search.errors import ConfigError
 from sora_search.media.probing import has_video_name, uri_of
+from sora_search.media.streams import quoted
 
 # What systems and storage boxes put beside the videos: often unreadable, never wanted.
 _SYSTEM_FOLDERS = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN", "@eaDir"})
@@ -146,7 +147,7 @@ class _Walk:
             return
         if not stat.S_ISREG(status.st_mode):
             self.failures.append(
-                VideoFailure(uri, f"{str(path)!r} is not a regular file: give a video file")
+                VideoFailure(uri, f"{quoted(path)} is not a regular file: give a video file")
             )
             return
         self.files[uri] = FoundFile(
@@ -181,7 +182,7 @@ class _Walk:
         self.failures.append(
             VideoFailure(
                 uri_of(path),
-                f"cannot read {str(path)!r}: {error.strerror or error}: check its permissions "
+                f"cannot read {quoted(path)}: {error.strerror or error}: check its permissions "
                 "and that its drive is there, then run again",
             )
         )
@@ -191,7 +192,7 @@ def _exists_as_folder(path: Path, walk: _Walk) -> bool:
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ConfigError(f"no file or folder at {str(path)!r}: check the path") from error
+        raise ConfigError(f"no file or folder at {quoted(path)}: check the path") from error
     except OSError as error:
         walk.add_unread(path, error)
         return False

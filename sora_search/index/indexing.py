@@ -35,6 +35,7 @@ from sora_search.index.workers import (
     embed_in_workers,
 )
 from sora_search.media.probing import path_of
+from sora_search.media.streams import quoted
 
 OnFailure = Callable[[VideoFailure], None]
 
@@ -220,7 +221,7 @@ class _Run:
                 self.on_warning(
                     VideoFailure(
                         root.uri,
-                        f"{str(root.path)!r} is empty, but {len(below)} indexed files were in it: "
+                        f"{quoted(root.path)} is empty, but {len(below)} indexed files were in it: "
                         "taken for a drive that is not mounted, nothing marked missing "
                         "(`sora-search remove` takes them out of the index)",
                     )
@@ -275,7 +276,9 @@ class _Run:
         if video.damage is not None:
             self._add_to("salvaged", 1)
             self.on_warning(
-                VideoFailure(uri, f"{video.task.path!r} is damaged: {video.damage}; kept the rest")
+                VideoFailure(
+                    uri, f"{quoted(video.task.path)} is damaged: {video.damage}; kept the rest"
+                )
             )
         self.tracker.finish(video.task, video.info.duration_s)
         self._count("changed" if is_change else "added", uri)

@@ -32,6 +32,7 @@ from sora_search.errors import (
 from sora_search.index.discovery import content_id
 from sora_search.media.probing import is_still_picture
 from sora_search.media.sampling import SamplingConfig
+from sora_search.media.streams import quoted
 from sora_search.sora.encoder import SoraEncoder, embed_video
 
 # A worker reports after every batch of frames (seconds of work at most). What it does
@@ -234,7 +235,7 @@ class _WorkerLostError(Exception):
         self.advice = advice
 
     def reason(self, task: EmbedTask) -> str:
-        return f"{task.path!r} was given up: {self.what}: {self.advice}"
+        return f"{quoted(task.path)} was given up: {self.what}: {self.advice}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -482,7 +483,7 @@ def _embed(
     )
     if is_still_picture(info):
         raise NotAVideoError(
-            f"{task.path!r} is a still picture, and only videos are indexed: leave it out "
+            f"{quoted(task.path)} is a still picture, and only videos are indexed: leave it out "
             "(as a query it is fine)"
         )
     return info, embedding, damage
@@ -493,11 +494,11 @@ def _check_unchanged(task: EmbedTask, before: os.stat_result) -> None:
         now = os.stat(task.path)
     except FileNotFoundError as error:
         raise VideoChangedError(
-            f"{task.path!r} vanished while it was read: run again when it is back"
+            f"{quoted(task.path)} vanished while it was read: run again when it is back"
         ) from error
     if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise VideoChangedError(
-            f"{task.path!r} changed while it was read: run again when it is complete"
+            f"{quoted(task.path)} changed while it was read: run again when it is complete"
         )
 
 
@@ -505,12 +506,12 @@ def _reason(
     task: EmbedTask, before: os.stat_result | None, error: MediaError | OSError | MemoryError
 ) -> str:
     if isinstance(error, MemoryError):
-        return f"{task.path!r} needs more memory than there is: run again with fewer jobs"
+        return f"{quoted(task.path)} needs more memory than there is: run again with fewer jobs"
     try:
         if before is not None:
             _check_unchanged(task, before)  # then that is why it cannot be decoded
         elif isinstance(error, FileNotFoundError):
-            return f"{task.path!r} vanished before it was read: run again when it is back"
+            return f"{quoted(task.path)} vanished before it was read: run again when it is back"
     except VideoChangedError as changed:
         return str(changed)
     except OSError:
@@ -518,6 +519,6 @@ def _reason(
     if isinstance(error, MediaError):
         return str(error)
     return (
-        f"cannot read {task.path!r}: {error.strerror or error}: check its permissions and "
+        f"cannot read {quoted(task.path)}: {error.strerror or error}: check its permissions and "
         "that its drive is there, then run again"
     )

@@ -141,13 +141,20 @@ def measure_worker(model: str, path: str, jobs: int) -> None:
                 {
                     "wall_s": wall_s,
                     "cpu_s": sum(u.ru_utime + u.ru_stime for u in (own, workers)),
-                    "worker_mib": (workers if jobs > 1 else own).ru_maxrss / 1024,
-                    "writer_mib": own.ru_maxrss / 1024,
+                    "worker_mib": workers.ru_maxrss / 1024 if jobs > 1 else own_peak_mib(),
+                    "writer_mib": own_peak_mib(),
                     "duration_s": duration_s,
                     "num_bytes": sum(f.stat().st_size for f in Path(index_path).iterdir()),
                 }
             )
         )
+
+
+def own_peak_mib() -> float:
+    """Of this program alone; `ru_maxrss` holds what its parent had when it was started."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 
 def index_once(path: Path, index_path: str, encoder, *, jobs: int) -> float:
@@ -197,26 +204,20 @@ def repeated(path: Path, to: Path, seconds: float) -> Path:
     """The packets of a video again and again, without encoding, for at least `seconds`."""
     if to.exists():
         return to
-    shift = 0
     unfinished = to.with_name(f"unfinished-{to.name}")
-    with av.open(str(unfinished), "w") as output:
-        target = None
-        while target is None or shift * target.time_base < seconds:
+    with av.open(str(unfinished), "w") as output, av.open(str(path)) as first:
+        template = first.streams.video[0]
+        assert template.time_base is not None and template.duration is not None
+        target = output.add_stream_from_template(template)
+        num_rounds = int(seconds / (template.duration * template.time_base)) + 1
+        for i in range(num_rounds):
             with av.open(str(path)) as source:
-                stream = source.streams.video[0]
-                if target is None:
-                    target = output.add_stream_from_template(stream)
-                    target.time_base = stream.time_base
-                for packet in source.demux(stream):
+                for packet in source.demux(video=0):
                     if packet.dts is not None:
-                        packet.pts += shift
-                        packet.dts += shift
+                        packet.pts += i * template.duration
+                        packet.dts += i * template.duration
                         packet.stream = target
                         output.mux(packet)
-                shift += stream.duration
-                time_base = stream.time_base
-            if shift * time_base >= seconds:
-                break
     unfinished.rename(to)
     return to
 

@@ -266,7 +266,7 @@ def test_one_bad_file_of_each_kind_stops_nothing(videos, bring_up_to_date, conte
     write_small_video(videos / "kills.mkv", color=RED)
     write_small_video(videos / "hangs.mkv", color=GREEN)
     write_small_video(videos / "eats.mkv", color=BLUE)
-    shutil.copy(videos / "hangs.mkv", videos / "sub" / "hangs too.mkv")
+    shutil.copy(videos / "eats.mkv", videos / "sub" / "eats too.mkv")
     (videos / "text.mp4").write_text("not a video")
     (videos / "empty.mp4").touch()
     (videos / "random.mp4").write_bytes(os.urandom(5000))
@@ -278,7 +278,7 @@ def test_one_bad_file_of_each_kind_stops_nothing(videos, bring_up_to_date, conte
         videos,
         encoder=TroubledEncoder(),
         jobs=2,
-        timeout_s=2.0,
+        timeout_s=3.0,
         on_failure=told.append,
         on_warning=warnings.append,
     )
@@ -286,9 +286,9 @@ def test_one_bad_file_of_each_kind_stops_nothing(videos, bring_up_to_date, conte
     assert (report.num_added, report.num_salvaged) == (4, 1)
     assert sorted(path_of(failure.uri).name for failure in report.failures) == [
         "dangling.mkv",
+        "eats too.mkv",
         "eats.mkv",
         "empty.mp4",
-        "hangs too.mkv",
         "hangs.mkv",
         "kills.mkv",
         "random.mp4",
@@ -311,7 +311,7 @@ def test_a_killed_worker_costs_its_video_alone(videos, bring_up_to_date, content
                 os.kill(child.pid, signal.SIGKILL)
                 killed.append(child.pid)
 
-    encoder = TroubledEncoder(TroubledEncoderSpec(delay_s=0.3))
+    encoder = TroubledEncoder(TroubledEncoderSpec(delay_s=0.2))
     for seed in range(3, 6):
         write_small_video(videos / f"{seed}.mkv", seed)
     report = bring_up_to_date(videos, encoder=encoder, jobs=2, on_progress=kill_one)
@@ -388,7 +388,7 @@ from sora_search.index.indexing import index_videos
 from sora_search.index.video_index import VideoIndex
 
 if __name__ == "__main__":
-    encoder = TroubledEncoder(TroubledEncoderSpec(delay_s=0.3))
+    encoder = TroubledEncoder(TroubledEncoderSpec(delay_s=0.2))
     with VideoIndex.open_or_create(sys.argv[2], encoder=encoder) as index:
         index_videos(
             index, sys.argv[1], encoder=encoder, jobs=int(sys.argv[3]),
