@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from sora_search.media.sampling import SamplingConfig
 
 from sora_search.datatypes import FrameBatch, TimeSpan, VideoEmbedding
+from sora_search.media.sampling import SamplingConfig
 
 SIDE = 8
 CONTEXT_S = 2.0  # the second half averages this much on either side

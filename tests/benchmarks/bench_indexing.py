@@ -207,7 +207,8 @@ def repeated(path: Path, to: Path, seconds: float) -> Path:
     unfinished = to.with_name(f"unfinished-{to.name}")
     with av.open(str(unfinished), "w") as output, av.open(str(path)) as first:
         template = first.streams.video[0]
-        assert template.time_base is not None and template.duration is not None
+        assert template.time_base is not None
+        assert template.duration is not None
         target = output.add_stream_from_template(template)
         num_rounds = int(seconds / (template.duration * template.time_base)) + 1
         for i in range(num_rounds):
