@@ -156,7 +156,7 @@ def resized(
 
 def mirrored(clip: EditedClip) -> EditedClip:
     """Swap left and right, pixel by pixel."""
-    frames = np.empty_like(clip.frames)
+    frames = np.empty(clip.frames.shape, np.uint8)
     for row, frame in enumerate(clip.frames):
         cv2.flip(frame, 1, dst=frames[row])
     matrix = np.array([[-1.0, 0.0, clip.size[1]], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -182,7 +182,7 @@ def warped(
     matrices = np.broadcast_to(matrix, (len(clip), 3, 3))
     # OpenCV counts from the centre of the first pixel.
     for_opencv = _shift(-0.5, -0.5) @ matrices @ _shift(0.5, 0.5)
-    frames = np.empty_like(clip.frames)
+    frames = np.empty(clip.frames.shape, np.uint8)
     for row, frame in enumerate(clip.frames):
         frames[row] = cv2.warpPerspective(
             frame, for_opencv[row], (width, height), borderValue=color

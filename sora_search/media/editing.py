@@ -3,8 +3,8 @@
 Names and strengths are the same in every suite. A random choice (where a crop
 lies, which way a picture turns) comes from the seed, the edit's name and the
 video's hash, so an edit is the same on every machine and in every order.
-Lengths in pixels are meant for a picture of 288 px on its short side and scale
-with it.
+The usual and hard edits scale with the picture: a length in pixels is meant for one
+of 288 px on its short side. Disturbances are in pixels as they are.
 
     USUAL_EDITS     20: what happens to footage that is passed on
     HARD_EDITS      16: small crops, turns, screens filmed, footage inside other footage
@@ -141,9 +141,12 @@ def _downscale(clip: EditedClip, rng: Generator, *, share: float) -> EditedClip:
     return repainted(clip, clips.resize_frames(shrunk, clip.size))
 
 
+def _soften(clip: EditedClip, rng: Generator, *, sigma: float) -> EditedClip:
+    return _blur(clip, rng, sigma=sigma * min(clip.size) / REFERENCE_SIDE)
+
+
 def _blur(clip: EditedClip, rng: Generator, *, sigma: float) -> EditedClip:
-    sigma *= min(clip.size) / REFERENCE_SIDE
-    frames = np.empty_like(clip.frames)
+    frames = np.empty(clip.frames.shape, np.uint8)
     for row, frame in enumerate(clip.frames):
         cv2.GaussianBlur(frame, (0, 0), sigma, dst=frames[row])
     return repainted(clip, frames)
@@ -156,7 +159,7 @@ def _noise(clip: EditedClip, rng: Generator, *, sigma: float) -> EditedClip:
     length = math.prod(shape)
     normal = rng.standard_normal(length + 65_536, dtype=np.float32) * sigma
     noise = np.rint(normal).astype(np.int16)
-    frames = np.empty_like(clip.frames)
+    frames = np.empty(clip.frames.shape, np.uint8)
     for row, start in enumerate(rng.integers(65_536, size=len(clip))):
         grain = noise[start : start + length].reshape(shape)
         cv2.add(clip.frames[row], grain, dst=frames[row], dtype=cv2.CV_8U)
@@ -296,7 +299,7 @@ def _screen(clip: EditedClip, rng: Generator) -> EditedClip:
     shake = np.broadcast_to(np.eye(3), (len(clip), 3, 3)).copy()
     shake[:, 0, 2], shake[:, 1, 2] = sway[0] * width, sway[1] * height
     filmed = clips.warped(clip, shake @ matrix, color=(24, 24, 24))
-    return _toned(_blur(filmed, rng, sigma=1.5), rng.uniform(0.7, 1.4))
+    return _toned(_soften(filmed, rng, sigma=1.5), rng.uniform(0.7, 1.4))
 
 
 # Things laid over and around
@@ -495,7 +498,7 @@ def _collage(clip: EditedClip, rng: Generator, carrier: Clip) -> EditedClip:
 
 def _blend(clip: EditedClip, rng: Generator, carrier: Clip, *, share: float) -> EditedClip:
     other = clips.fitted(carrier, like=clip, num_frames=len(clip))
-    frames = np.empty_like(clip.frames)
+    frames = np.empty(clip.frames.shape, np.uint8)
     for row, (ours, theirs) in enumerate(zip(clip.frames, other, strict=True)):
         cv2.addWeighted(ours, 1 - share, theirs, share, 0.0, dst=frames[row])
     return repainted(clip, frames)
@@ -550,7 +553,7 @@ def _table() -> dict[str, Edit]:
         "light": _light,
         "gray": _gray,
         "hue": _hue,
-        "blur": partial(_blur, sigma=2.5),
+        "blur": partial(_soften, sigma=2.5),
         "noise": partial(_noise, sigma=15),
         "overlay": _overlay,
         "12-fps": partial(_frame_rate, frames_per_s=12.0),

@@ -86,6 +86,20 @@ def test_h264_in_memory_keeps_shape_and_order(height, width):
     assert np.abs(means - levels).max() < 4
 
 
+def test_h264_of_the_same_frames_is_the_same_every_time():
+    # Noise that moves: the encoder's look ahead read memory that was not its own.
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(30, 226, (30, 6, 20, 3)).astype(np.uint8)
+    frames = coarse.repeat(16, axis=1).repeat(8, axis=2)
+    results = set()
+    for i in range(12):
+        # Fresh memory in between, with other contents each time.
+        other = rng.integers(0, 255, 100_000 * (i + 1)).astype(np.uint8)
+        results.add(through_h264(frames, frames_per_s=15, crf=36).tobytes())
+        del other
+    assert len(results) == 1
+
+
 def test_h264_quality_falls_with_crf():
     frames = moving_square()
     errors = [
