@@ -26,6 +26,14 @@ check: $(INSTALLED)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+# DATA: a folder of clips or with a manifest.csv; TEACHER: a folder with a movinet.py, or nothing.
+DATA ?= clips
+RUN_DIR ?= runs/sora-small
+train: $(INSTALLED)
+	$(RUN) -m sora_search model train --data $(DATA) $(if $(TEACHER),--teacher $(TEACHER)) \
+		--output $(RUN_DIR)
+	$(RUN) -m sora_search model export $(RUN_DIR)/model
+
 $(INSTALLED): pyproject.toml constraints.txt demo-requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed" >&2; exit 1; }
 	@echo "Installing into .venv (a minute or two) ..."

@@ -103,4 +103,4 @@ def test_wheel_alone_indexes_and_queries(wheel, tmp_path):
         assert run.returncode == 0, run.stderr
         if command[0] == "query":
             assert "copy" in run.stdout
-            assert "videos/fractal.mp4" in run.stdout
+            assert "videos/mixed.mp4" in run.stdout

@@ -15,8 +15,8 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 # Enough to see that a training runs; the lines of the README train for hours.
 SHORT_TRAINING = """
 [train]
-blocks_steps = 1
-chain_steps = 1
+copies_steps = 1
+frames_per_step = 4
 """
 
 
@@ -24,29 +24,28 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def command_lines() -> list[list[str]]:
-    lines = "".join(blocks("console")).splitlines()
-    return [shlex.split(line, comments=True) for line in lines]
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The videos that the README speaks of."""
     folder = tmp_path_factory.mktemp("readme")
     make_videos(folder)
-    for old, new in {"fractal": "one", "card": "two"}.items():
+    for old, new in {"mixed": "one", "card": "two"}.items():
         (folder / f"videos/{old}.mp4").rename(folder / f"videos/{new}.mp4")
     shutil.copytree(folder / "videos", folder / "clips")
     (folder / "sora-search.toml").write_text(SHORT_TRAINING)
     return folder
 
 
-def test_the_command_lines_run_in_their_order(place, monkeypatch):
+@pytest.mark.parametrize(
+    "block", blocks("console"), ids=lambda block: block.split(" #")[0].split("\n")[0]
+)
+def test_the_command_lines_run_in_their_order(place, monkeypatch, block):
     monkeypatch.chdir(place)
-    for words in command_lines():
+    for line in block.splitlines():
+        words = shlex.split(line, comments=True)
         assert words[0] == "sora-search"
         result = sora_search(*words[1:])
-        assert result.exit_code == 0, f"{' '.join(words)}: {result.stderr}"
+        assert result.exit_code == 0, f"{line}: {result.stderr}"
 
 
 def test_the_python_blocks_run(place, monkeypatch):

@@ -50,7 +50,7 @@ def test_query_names_the_video_and_the_seconds(indexed):
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["rank", "score", "kind", "covered", "file"]
     assert lines[1].split()[2] == "copy"
-    assert lines[1].endswith("videos/fractal.mp4")
+    assert lines[1].endswith("videos/mixed.mp4")
     assert " -> " in lines[2]
 
 
@@ -64,7 +64,7 @@ def test_json_of_a_query_is_one_document_of_the_fixed_shape(indexed):
         *("video_id", "uri", "other_uris", "missing", "score", "kind", "coverage", "verified"),
         "matches",
     }
-    assert first["uri"] == uri_of("videos/fractal.mp4")
+    assert first["uri"] == uri_of("videos/mixed.mp4")
     assert (first["kind"], first["missing"], first["other_uris"]) == ("copy", False, [])
     assert first["verified"] is None
     assert 0.5 < first["score"] <= 1.0
@@ -82,17 +82,17 @@ def test_query_with_a_still_picture_has_null_spans(indexed):
 
 
 def test_query_with_a_part_of_a_file_counts_from_the_start_of_the_file(indexed):
-    arguments = ("query", "videos/fractal.mp4", "--start", "0:02", "--end", "6", "--json")
+    arguments = ("query", "videos/mixed.mp4", "--start", "0:02", "--end", "6", "--json")
     match = printed_json(*arguments)["results"][0]["matches"][0]
     assert match["query_span"]["start_s"] >= 2.0
     assert match["query_span"]["end_s"] <= 6.0
 
 
 def test_query_can_leave_out_its_own_content(indexed):
-    own = uri_of("videos/fractal.mp4")
-    uris = [r["uri"] for r in printed_json("query", "videos/fractal.mp4", "--json")["results"]]
+    own = uri_of("videos/mixed.mp4")
+    uris = [r["uri"] for r in printed_json("query", "videos/mixed.mp4", "--json")["results"]]
     assert uris[0] == own
-    arguments = ("query", "videos/fractal.mp4", "--json", "--exclude-self")
+    arguments = ("query", "videos/mixed.mp4", "--json", "--exclude-self")
     assert own not in [r["uri"] for r in printed_json(*arguments)["results"]]
 
 
