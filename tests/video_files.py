@@ -60,6 +60,7 @@ def write_video(
     aspect: Fraction | None = None,
     rotation: int | None = None,
     with_sound: bool = False,
+    title: str | None = None,
     **frame_attributes: Any,
 ) -> Path:
     """Write a video file; its format follows from the suffix unless `container` says it.
@@ -76,6 +77,7 @@ def write_video(
         aspect: Sample aspect ratio.
         rotation: Counterclockwise degrees by which a player turns the picture.
         with_sound: Add a second of a tone.
+        title: Metadata of the file.
         frame_attributes: Set on each frame (`color_trc=...`).
     """
     pix_fmt = pix_fmt or ("bgr0" if codec == "ffv1" else "yuv420p")
@@ -83,6 +85,8 @@ def write_video(
     stamps = times_ms if times_ms is not None else range(len(frames))
     with av.open(str(path), "w", format=container) as output:
         stream = output.add_stream(codec, rate=fps, options=options or {})
+        if title is not None:
+            output.metadata["title"] = title
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pix_fmt
         stream.codec_context.thread_count = 1

@@ -29,6 +29,7 @@ _SAME_TIME_S = 1e-6  # a frame that starts at the sample time is the one on scre
 _MOST_BATCH_BYTES = 64 * 2**20
 _SEEK_EARLIER_S = (0.0, 1.0, 5.0, 20.0)
 _NEIGHBORHOOD_S = 10.0  # times closer than this are decoded in one go
+_FREE_SAMPLES, _MOST_SAMPLES_A_FRAME = 10_000, 240  # beyond: a broken clock, not a slide show
 _TOLERATED_MISSING_S = 0.5
 _TOLERATED_MISSING_SHARE = 0.03
 
@@ -141,6 +142,11 @@ class VideoReader:
             convert = _Converter(size, self.path)
             for time_s, frame in _on_screen(decoding.timed_frames(), times, decoding.end_of):
                 num_samples += 1
+                if num_samples > _FREE_SAMPLES + _MOST_SAMPLES_A_FRAME * decoding.num_frames:
+                    raise VideoDecodeError(
+                        f"the times in {quoted(self.path)} cannot be right"
+                        f" ({decoding.num_frames} frames up to {time_s:.0f} s): convert it"
+                    )
                 yield time_s, convert(frame)
             self._finish(decoding, span)
             if num_samples == 0:
@@ -296,6 +302,10 @@ class _Pass:
     @property
     def log(self) -> DecodingLog:
         return self._video.log
+
+    @property
+    def num_frames(self) -> int:
+        return self._clock.num_frames
 
     def timed_frames(self) -> Iterator[TimedFrame]:
         for frame in self._frames:

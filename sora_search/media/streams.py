@@ -23,7 +23,6 @@ from av.video.stream import VideoStream
 
 from sora_search.errors import NotAVideoError, VideoDecodeError
 
-_LOCAL_FILES_ONLY = {"protocol_whitelist": "file"}
 _NOT_FILES_OF_FRAMES = {"concat", "dash", "hls", "rtsp", "sdp", "tty", "tedcaptions"}
 _MOST_READ_ERRORS = 64
 _VIDEO_SIGNATURES = (
@@ -100,7 +99,7 @@ class OpenVideo:
             return
         try:
             self.container.seek(int(stamp_s / self.tick_s), stream=self.stream)
-        except FFmpegError:
+        except (FFmpegError, OverflowError):
             return
         frames = self.frames()
         for frame in frames:  # the first ones may lack what they refer to
@@ -133,6 +132,8 @@ class OpenVideo:
             except FFmpegError as error:
                 num_errors += 1
                 self.log.read_error = _reason(error)
+            except IndexError:  # PyAV's own, at the end of a file in which streams appeared late
+                return
             else:
                 return
 
@@ -185,10 +186,10 @@ def _read_head(path: Path) -> bytes:
 
 def _open_container(path: Path, head: bytes) -> InputContainer:
     try:
-        container = av.open(os.fspath(path), mode="r", container_options=_LOCAL_FILES_ONLY)
+        container = _opened(os.fspath(path))
         if container.format.name == "image2":  # believes the name, not the content
             container.close()
-            container = av.open(io.BytesIO(path.read_bytes()), mode="r")
+            container = _opened(io.BytesIO(path.read_bytes()))
     except FFmpegError as error:
         if _looks_like_text(head):
             raise NotAVideoError(f"{quoted(path)} holds text: give a video file") from error
@@ -205,6 +206,15 @@ def _open_container(path: Path, head: bytes) -> InputContainer:
         container.close()
         raise NotAVideoError(f"{quoted(path)} holds text or a play list: give a video file")
     return container
+
+
+def _opened(source: str | io.BytesIO) -> InputContainer:
+    return av.open(
+        source,
+        mode="r",
+        container_options={"protocol_whitelist": "file"},  # a play list must not fetch anything
+        metadata_errors="replace",  # titles are often not UTF-8
+    )
 
 
 def _find_video_stream(path: Path, container: InputContainer) -> VideoStream:

@@ -16,7 +16,7 @@ from video_files import (
 )
 
 from sora_search.datatypes import TimeSpan
-from sora_search.errors import VideoChangedError
+from sora_search.errors import VideoChangedError, VideoDecodeError
 from sora_search.media.decoding import VideoReader, read_at
 from sora_search.media.sampling import SamplingConfig, sample_times
 
@@ -256,8 +256,9 @@ def test_a_span_may_end_after_the_video(tmp_path):
 
 def test_a_span_after_the_end_is_refused(tmp_path):
     path = write_video(tmp_path / "a.mkv", numbered_frames(50))
-    with pytest.raises(ValueError, match=r"ends at 0:02\.0"):
-        Read(path, span=TimeSpan(2.5, 3.0))
+    for span in (TimeSpan(2.5, 3.0), TimeSpan(1e15, 1e16)):
+        with pytest.raises(ValueError, match=r"ends at 0:02\.0"):
+            Read(path, span=span)
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.flv"])
@@ -292,6 +293,13 @@ def test_garbage_behind_a_good_start_ends(tmp_path):
     read = Read(bad)
     assert 0.5 < read.end_s <= 2.1
     assert len(read.times) < 60
+
+
+def test_times_that_cannot_be_right_are_refused(tmp_path):
+    times_ms = [3_500_000 * i for i in range(20)]  # an hour a frame
+    path = write_video(tmp_path / "a.mkv", numbered_frames(20), times_ms=times_ms)
+    with pytest.raises(VideoDecodeError, match="cannot be right"):
+        Read(path, TWO_A_SECOND, frame_size=(8, 8))
 
 
 def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path):

@@ -188,3 +188,10 @@ def test_only_uris_of_files_have_a_path():
 def test_names_that_are_tried():
     assert all(has_video_name(name) for name in ("a.mp4", "b/C.MKV", Path("d.e.webm"), "f.ogv"))
     assert not any(has_video_name(name) for name in ("a.jpg", "mp4", ".mp4", "a.mp4.part", "b.txt"))
+
+
+def test_titles_that_are_not_utf_8_do_no_harm(tmp_path):
+    path = write_video(tmp_path / "a.avi", moving_frames(5), title="Caf-- 9", **H264)
+    path.write_bytes(path.read_bytes().replace(b"Caf-- 9", b"Caf\xe9\xff 9"))
+    assert b"Caf\xe9\xff 9" in path.read_bytes()
+    assert probe(path).codec == "h264"
