@@ -28,7 +28,7 @@ def upgrade() -> None:
         "content",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("content_id", sa.String(), nullable=False),
-        sa.Column("duration_s", sa.Float(), nullable=True),
+        sa.Column("duration_s", sa.Double(), nullable=True),
         sa.Column("width", sa.Integer(), nullable=False),
         sa.Column("height", sa.Integer(), nullable=False),
         sa.Column("codec", sa.String(), nullable=False),

@@ -131,7 +131,7 @@ def own_errors(path: Path) -> Iterator[None]:
     except (DBAPIError, sqlite3.Error) as error:
         original = error.orig if isinstance(error, DBAPIError) else error
         code = getattr(original, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or _is_unreadable(original):
             raise IndexDamagedError(
                 f"the catalog {str(path)!r} is damaged ({original}): put back a copy of the "
                 f"folder {str(path.parent)!r}, or delete it and run `sora-search index` again"
@@ -144,6 +144,11 @@ def own_errors(path: Path) -> Iterator[None]:
             number, text = _SYSTEM_ERRORS[code]
             raise OSError(number, f"{text} ({original})", os.fspath(path)) from error
         raise
+
+
+def _is_unreadable(original: BaseException | None) -> bool:
+    """Whether SQLite itself sees nothing wrong, but a table or its text is not what it was."""
+    return str(original).startswith(("no such table", "no such column", "Could not decode"))
 
 
 _SYSTEM_ERRORS = {

@@ -12,7 +12,15 @@ of them, and may fill its rows while this one still answers.
 A change here needs a migration; a test compares the two.
 """
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, MetaData
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -55,7 +63,7 @@ class ContentRow(Table):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     content_id: Mapped[str] = mapped_column(unique=True)  # digest of the file's bytes
-    duration_s: Mapped[float | None]
+    duration_s: Mapped[float | None] = mapped_column(Double)
     width: Mapped[int]
     height: Mapped[int]
     codec: Mapped[str]

@@ -81,11 +81,9 @@ class FaissIndex:
             IndexDamagedError: If it holds no index of this kind. A flipped bit inside
                 a vector is not noticed: compare the checksum of the file for that.
         """
-        with Path(path).open("rb"):  # FAISS says a missing file in a way of its own
-            pass
-        flags = faiss.IO_FLAG_MMAP_IFC if read_only else 0
+        path = Path(path)
         try:
-            index = faiss.read_index(os.fspath(path), flags)
+            index = _read(path, mapped=read_only)
         except (RuntimeError, MemoryError) as error:
             raise IndexDamagedError(
                 f"{str(path)!r} is no FAISS index any more: run `sora-search check --repair`"
@@ -203,6 +201,24 @@ class FaissIndex:
     def _check_writable(self) -> None:
         if self._read_only:  # adding to a mapped index aborts the process
             raise ValueError("the vector index was opened read-only")
+
+
+def _read(path: Path, *, mapped: bool) -> faiss.Index:
+    with path.open("rb") as file:  # a missing file is said as everywhere in Python
+        # FAISS takes names in UTF-8 alone, and on Windows not even all of those.
+        name = os.fspath(path)
+        sayable = name.isascii() if os.name == "nt" else _is_utf8(name)
+        if mapped and sayable:
+            return faiss.read_index(name, faiss.IO_FLAG_MMAP_IFC)
+        return faiss.read_index(faiss.PyCallbackIOReader(file.read, 1 << 20))  # type: ignore[attr-defined]
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _write(
