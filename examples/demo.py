@@ -31,7 +31,7 @@ GENERATED = {
     "test-card": ("testsrc2", "", 0.0),
     "mandelbrot": ("mandelbrot", "", 0.0),
     "mandelbrot-spiral": ("mandelbrot", "start_x=-0.7453:start_y=0.1127:start_scale=0.5", 0.0),
-    "rings": ("zoneplate", "kt=8", 0.0),
+    "rings": ("zoneplate", "kx2=20:ky2=20:kt=8", 0.0),
     "waves": ("zoneplate", "kx=40:ky=10:kt=12", 0.0),
     "life": ("life", "seed=7:mold=10:ratio=0.2:life_color=#c83232:death_color=#3232c8", 2.0),
     "life-slow": ("life", "seed=21:mold=40:ratio=0.4:mold_color=#206020", 2.0),

@@ -19,7 +19,7 @@ SOURCES = {
     "card": [("testsrc2", "")] * 4,
     "cells": [("life", "seed=7:mold=10:ratio=0.2:life_color=#c83232:death_color=#3232c8")] * 4,
     "mixed": [
-        ("zoneplate", "kt=8"),
+        ("zoneplate", "kx2=20:ky2=20:kt=8"),
         ("mandelbrot", "start_scale=1:end_scale=0.05"),
         ("sierpinski", "seed=5:type=triangle"),
         ("perlin", "random_mode=seed:random_seed=7"),
