@@ -134,8 +134,7 @@ def _copy_row(row: CopyFigures) -> tuple[str, ...]:
         str(row.num_queries),
         *_percents(row.rank_1, row.standard_error, row.chance),
         worst,
-        f"{row.auc_hard:.4f}",
-        f"{row.auc_easy:.4f}",
+        *("-" if auc is None else f"{auc:.4f}" for auc in (row.auc_hard, row.auc_easy)),
         *_percents(row.recall_at_zero_false_hard, row.recall_at_zero_false_easy),
     )
 

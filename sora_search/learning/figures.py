@@ -140,7 +140,7 @@ class CopyFigures:
         standard_error: Of `rank_1`, clusters drawn again.
         chance: What `rank_1` would be by chance.
         auc_hard: Chance that a right pair scores above one of another moment of the same
-            cluster; NaN without such pairs.
+            cluster; None without such pairs.
         auc_easy: The same against pairs of different clusters.
         recall_at_zero_false_hard: Share of the copies whose right pair scores above every
             pair of another moment.
@@ -154,8 +154,8 @@ class CopyFigures:
     rank_1: float
     standard_error: float
     chance: float
-    auc_hard: float
-    auc_easy: float
+    auc_hard: float | None
+    auc_easy: float | None
     recall_at_zero_false_hard: float
     recall_at_zero_false_easy: float
 
@@ -224,8 +224,8 @@ def copy_figures(
         rank_1=float(contributions.mean()),
         standard_error=metrics.standard_error(contributions, query_clusters),
         chance=metrics.chance_of_rank_1(right),
-        auc_hard=metrics.roc_auc(positives, hard) if hard.size else float("nan"),
-        auc_easy=metrics.roc_auc(positives, easy) if easy.size else float("nan"),
+        auc_hard=metrics.roc_auc(positives, hard) if hard.size else None,
+        auc_easy=metrics.roc_auc(positives, easy) if easy.size else None,
         recall_at_zero_false_hard=metrics.recall_at_zero_false(positives, hard),
         recall_at_zero_false_easy=metrics.recall_at_zero_false(positives, easy),
     )
