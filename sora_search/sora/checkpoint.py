@@ -1,0 +1,209 @@
+"""A model on disk: three files of one name in one folder.
+
+    NAME.json          what it is: configuration, sampling, model_id, how it came to be
+    NAME.safetensors   its tensors in float16
+    NAME.onnx          the same tensors as a graph that ONNX Runtime runs (see `export`)
+
+The tensors are rounded to float16 once, before anything is exported or compared, so
+that both files answer alike. `model_id` is the name and a digest of the tensors and of
+everything that decides what they are shown; vectors of different ids never meet.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_search.errors import ModelNotFoundError
+from sora_search.media.sampling import SamplingConfig
+
+if TYPE_CHECKING:
+    from sora_search.sora.network import SoraNetwork
+
+SHIPPED_DIR = Path(__file__).parent / "weights"
+DEFAULT_MODEL = "sora-small"
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """The JSON file of a model.
+
+    Attributes:
+        name: Under which it is listed.
+        model_id: Name and digest of weights and preprocessing.
+        config: The fields of `network.ModelConfig`.
+        sampling: How densely videos are looked at.
+        frame_size: (H, W) that whole frames are scaled to.
+        clip_frames: Frames the network sees at once.
+        identity_dim: Length of the half that says which footage it is.
+        meaning_dim: Length of the half that says what happens.
+        training: How it came to be: data, teacher, settings, steps.
+    """
+
+    name: str
+    model_id: str
+    config: dict[str, Any]
+    sampling: SamplingConfig
+    frame_size: tuple[int, int]
+    clip_frames: int
+    identity_dim: int
+    meaning_dim: int
+    training: dict[str, Any] = field(default_factory=dict)
+    format: int = _FORMAT
+
+    @property
+    def dim(self) -> int:
+        """D, the length of a vector."""
+        return self.identity_dim + self.meaning_dim
+
+
+def model_paths(model: str | Path) -> tuple[Path, Path, Path]:
+    """JSON, safetensors and ONNX file of a shipped model's name, or of a path.
+
+    A path may name the folder (with one model in it) or any of the three files.
+
+    Raises:
+        ModelNotFoundError: If there is no such model.
+    """
+    path = Path(model)
+    if path.is_dir():
+        descriptions = sorted(path.glob("*.json"))
+        described = [p for p in descriptions if p.with_suffix(".safetensors").exists()]
+        if len(described) != 1:
+            raise ModelNotFoundError(
+                f"{str(model)!r} holds {len(described)} models, not one: name its .json file"
+            )
+        stem = described[0]
+    elif path.suffix in {".json", ".safetensors", ".onnx"}:
+        stem = path.with_suffix(".json")
+    else:
+        stem = SHIPPED_DIR / f"{model}.json"
+    if not stem.is_file():
+        known = ", ".join(list_models()) or "none"
+        raise ModelNotFoundError(f"no model {str(model)!r} (shipped: {known}): give a name or a path")
+    return stem, stem.with_suffix(".safetensors"), stem.with_suffix(".onnx")
+
+
+def list_models() -> list[str]:
+    """Names of the models that ship."""
+    return sorted(p.stem for p in SHIPPED_DIR.glob("*.json"))
+
+
+def load_card(model: str | Path) -> ModelCard:
+    """What a model is, without its weights.
+
+    Raises:
+        ModelNotFoundError: If there is no such model or its description cannot be read.
+    """
+    path = model_paths(model)[0]
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] != _FORMAT:
+            raise ModelNotFoundError(
+                f"{str(path)!r} has format {document['format']}, this program reads {_FORMAT}: "
+                "export it again with this version"
+            )
+        document["sampling"] = SamplingConfig(**document["sampling"])
+        document["frame_size"] = tuple(document["frame_size"])
+        return ModelCard(**document)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelNotFoundError(f"cannot read the model {str(path)!r}: {error}") from error
+
+
+def save_network(
+    network: "SoraNetwork",
+    folder: Path | str,
+    *,
+    sampling: SamplingConfig | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> ModelCard:
+    """Write `NAME.safetensors` and `NAME.json`; the network itself is rounded to float16 too."""
+    import torch
+    from safetensors.torch import save
+
+    config, sampling = network.config, sampling or SamplingConfig()
+    with torch.no_grad():
+        for x in (*network.parameters(), *network.buffers()):
+            if x.is_floating_point():
+                x.copy_(x.half().float())
+    tensors = {
+        key: (x.half() if x.is_floating_point() else x).cpu().contiguous()
+        for key, x in network.state_dict().items()
+    }
+    card = ModelCard(
+        name=config.name,
+        model_id="",
+        config=asdict(config),
+        sampling=sampling,
+        frame_size=(config.frame_size, config.frame_size),
+        clip_frames=config.clip_frames,
+        identity_dim=config.identity_dim,
+        meaning_dim=config.meaning_dim,
+        training=dict(training or {}),
+    )
+    arrays = {key: x.numpy() for key, x in tensors.items()}
+    document = asdict(card) | {"model_id": f"{config.name}-{_digest(arrays, card)}"}
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / f"{config.name}.safetensors", save(tensors))
+    _replace(folder / f"{config.name}.json", json.dumps(document, indent=1).encode())
+    return load_card(folder / f"{config.name}.json")
+
+
+def load_network(model: str | Path) -> "SoraNetwork":
+    """The network of a model, in float32, in eval mode.
+
+    Raises:
+        ModelNotFoundError: If there is no such model, or its tensors are not those it names.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from sora_search.sora.network import BlockConfig, ModelConfig, SoraNetwork
+
+    card, path = load_card(model), model_paths(model)[1]
+    fields = dict(card.config)
+    for pathway in ("motion_stages", "appearance_stages"):
+        fields[pathway] = tuple(
+            tuple(BlockConfig(**block) for block in stage) for stage in fields[pathway]
+        )
+    fields["time_scales"] = tuple(fields["time_scales"])
+    network = SoraNetwork(ModelConfig(**fields))
+    try:
+        tensors = load_file(path)
+        network.load_state_dict(tensors)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelNotFoundError(f"cannot load the weights {str(path)!r}: {error}") from error
+    digest = _digest({key: x.numpy() for key, x in tensors.items()}, card)
+    if card.model_id != f"{card.name}-{digest}":
+        raise ModelNotFoundError(
+            f"the weights {str(path)!r} are not those of {card.model_id}: copy both files again"
+        )
+    return network.eval()
+
+
+def _digest(tensors: Mapping[str, NDArray[Any]], card: ModelCard) -> str:
+    """Twelve hexadecimal digits over the tensors and all that decides what they are shown."""
+    shown = {
+        "config": card.config,
+        "sampling": asdict(card.sampling),
+        "frame_size": list(card.frame_size),
+    }
+    digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode())
+    for key in sorted(tensors):
+        digest.update(f"{key} {tensors[key].shape} ".encode())
+        digest.update(np.ascontiguousarray(tensors[key]).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial_path = path.with_name(path.name + ".partial")
+    partial_path.write_bytes(content)
+    os.replace(partial_path, path)

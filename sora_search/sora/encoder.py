@@ -1,0 +1,241 @@
+"""Frames of a video to its vectors: the shipped model at work.
+
+`OnnxEncoder` is what `index` and `query` use; it loads no torch. `TorchEncoder` runs
+the network itself, for learning and for a GPU. Both look at a video clip by clip (the
+frames the motion pathway sees at once), so that memory does not grow with the video.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_search.datatypes import FrameBatch, TimeSpan, VideoEmbedding, VideoInfo
+from sora_search.errors import ConfigError, ModelNotFoundError
+from sora_search.media.decoding import VideoReader
+from sora_search.media.probing import is_still_picture
+from sora_search.media.sampling import SamplingConfig
+from sora_search.sora.checkpoint import DEFAULT_MODEL, ModelCard, load_card, load_network, model_paths
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """How to build an encoder: what travels to another process, where it cannot itself."""
+
+    model: str = DEFAULT_MODEL
+    device: Device = "auto"
+    threads: int = 1
+
+    def load(self) -> "SoraEncoder":
+        """The encoder it describes."""
+        return load_encoder(self.model, device=self.device, threads=self.threads)
+
+
+class SoraEncoder:
+    """What both encoders share: cutting a stream of frames into clips, and clips into vectors.
+
+    Attributes:
+        spec: How to build it again elsewhere.
+        model_id: Name and digest of weights and preprocessing.
+        dim: D, the length of a vector.
+        identity_dim: The first columns say which footage it is, the others what happens.
+        sampling: How densely it wants videos looked at.
+        frame_size: (H, W) it wants whole frames scaled to.
+    """
+
+    def __init__(
+        self, card: ModelCard, spec: EncoderSpec, run: Callable[[NDArray[np.uint8]], NDArray[Any]]
+    ) -> None:
+        self.spec = spec
+        self.model_id = card.model_id
+        self.dim = card.dim
+        self.identity_dim = card.identity_dim
+        self.sampling: SamplingConfig = card.sampling
+        self.frame_size = card.frame_size
+        self._clip_frames = card.clip_frames
+        self._run = run
+
+    def encode(
+        self, batches: Iterable[FrameBatch], *, end_s: float | None = None
+    ) -> VideoEmbedding:
+        """Embed one video from a stream of its frames; see `VideoEncoder.encode`."""
+        times: list[NDArray[np.float64]] = []
+        parts: list[NDArray[np.float32]] = []
+        for clip in self._clips(batches, times):
+            parts.append(clip)
+        if not parts:
+            raise ValueError("need at least one frame, got none")
+        vectors = np.concatenate(parts)
+        return VideoEmbedding(_spans(np.concatenate(times), end_s), vectors, self.model_id)
+
+    def _clips(
+        self, batches: Iterable[FrameBatch], times: list[NDArray[np.float64]]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Vectors of each clip in turn; `times` collects when each frame was looked at."""
+        num = self._clip_frames
+        height, width = self.frame_size
+        clip = np.empty((num, height, width, 3), np.uint8)
+        filled, num_clips = 0, 0
+        for batch in batches:
+            if batch.frames.shape[1:3] != self.frame_size:
+                raise ValueError(f"need frames of {self.frame_size}, got {batch.frames.shape=}")
+            times.append(batch.pts_s)
+            rest = batch.frames
+            while len(rest):
+                if filled == num:
+                    yield self._vectors(clip)
+                    filled, num_clips = 0, num_clips + 1
+                    previous = clip.copy()
+                taken = rest[: num - filled]
+                clip[filled : filled + len(taken)] = taken
+                filled += len(taken)
+                rest = rest[len(taken) :]
+        if not filled:
+            return
+        if filled == num:
+            yield self._vectors(clip)
+        elif num_clips:
+            # The last clip reaches back into the one before, so that it is whole too.
+            whole = np.concatenate([previous[filled:], clip[:filled]])
+            yield self._vectors(whole)[num - filled :]
+        else:
+            # Fewer frames than a clip: each is shown longer, and its vectors are averaged.
+            shown = np.arange(num) * filled // num
+            vectors = self._vectors(clip[shown])
+            sums = np.zeros((filled, self.dim), np.float32)
+            np.add.at(sums, shown, vectors)
+            yield normalize_halves(sums, self.identity_dim)
+
+    def _vectors(self, clip: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(self._run(clip[None])[0], np.float32)
+
+
+class OnnxEncoder(SoraEncoder):
+    """The model in ONNX Runtime, on the CPU, without torch."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        import onnxruntime  # .3 s that a user of the torch encoder need not wait
+
+        path = model_paths(spec.model)[2]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = spec.threads
+        options.inter_op_num_threads = 1
+        # Waiting threads that spin would take the decoder's core.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its errors share no base class
+            raise ModelNotFoundError(f"cannot load the model {str(path)!r}: {error}") from error
+        super().__init__(
+            load_card(spec.model), spec, lambda clips: session.run(None, {"frames": clips})[0]
+        )
+
+
+class TorchEncoder(SoraEncoder):
+    """The network in torch, on the CPU or a GPU."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        import torch
+
+        device = _torch_device(spec.device, torch.cuda.is_available())
+        network = load_network(spec.model).to(device)
+
+        @torch.inference_mode()
+        def run(clips: NDArray[np.uint8]) -> NDArray[Any]:
+            frames = torch.from_numpy(clips).to(device).permute(0, 1, 4, 2, 3).float() / 255
+            return np.asarray(network(frames).float().cpu())
+
+        super().__init__(load_card(spec.model), spec, run)
+
+
+def load_encoder(
+    model: str | Path = DEFAULT_MODEL, *, device: Device = "auto", threads: int = 1
+) -> SoraEncoder:
+    """A model ready to embed videos: in ONNX Runtime on the CPU, in torch on a GPU.
+
+    Args:
+        model: The name of a shipped model, or the path of one of its files or its folder.
+        device: `auto` and `cpu` run on the CPU and load no torch; `cuda` needs a GPU.
+        threads: Threads of one operation.
+
+    Raises:
+        ModelNotFoundError: If there is no such model or it cannot be loaded.
+        ConfigError: If `device` is `cuda` and there is none.
+    """
+    spec = EncoderSpec(str(model), device, threads)
+    return TorchEncoder(spec) if device == "cuda" else OnnxEncoder(spec)
+
+
+def embed_video(
+    path: Path | str,
+    encoder: SoraEncoder,
+    *,
+    span: TimeSpan | None = None,
+    on_position: Callable[[float, float | None], None] | None = None,
+) -> tuple[VideoInfo, VideoEmbedding, str | None]:
+    """Embed a file, or a part of it.
+
+    Args:
+        path: A video or a still picture.
+        encoder: The model.
+        span: The part; spans of the vectors count from the start of the file all the same.
+        on_position: Called now and then with the second reached and the duration.
+
+    Returns:
+        What the file is, its vectors, and what of it could not be decoded (one line, or None).
+
+    Raises:
+        MediaError: If nothing of the file can be decoded, or it changes meanwhile.
+        ValueError: If `span` starts after the end.
+    """
+    with VideoReader.open(path, threads=encoder.spec.threads) as reader:
+
+        def watched() -> Iterator[FrameBatch]:
+            for batch in reader.read(encoder.sampling, frame_size=encoder.frame_size, span=span):
+                yield batch
+                if on_position is not None:
+                    on_position(float(batch.pts_s[-1]), reader.info.duration_s)
+
+        embedding = encoder.encode(watched())
+        if not is_still_picture(reader.info):
+            # Only now it is known where the last frame leaves the screen.
+            *spans, last = embedding.spans
+            start_s = 0.0 if last is None else last.start_s
+            end_s = reader.end_s
+            if end_s is not None and end_s > start_s:
+                embedding = replace(embedding, spans=(*spans, TimeSpan(start_s, end_s)))
+        return reader.info, embedding, reader.damage
+
+
+def normalize_halves(vectors: NDArray[np.float32], identity_dim: int) -> NDArray[np.float32]:
+    """Rows ``(N, D)`` with each half scaled to norm 1/sqrt(2), e.g. after averaging."""
+    normalized = np.empty_like(vectors)
+    for half in (slice(0, identity_dim), slice(identity_dim, None)):
+        norms = np.linalg.norm(vectors[:, half], axis=1, keepdims=True)
+        normalized[:, half] = vectors[:, half] / np.maximum(norms, 1e-12) / 2**0.5
+    return normalized
+
+
+def _spans(pts_s: NDArray[np.float64], end_s: float | None) -> tuple[TimeSpan | None, ...]:
+    """One span a sample, borders half way between; a lone frame without an end has none."""
+    if len(pts_s) == 1 and end_s is None:
+        return (None,)
+    half = float(pts_s[1] - pts_s[0]) / 2 if len(pts_s) > 1 else float(pts_s[0])
+    start_s = max(0.0, float(pts_s[0]) - half)
+    last_s = float(pts_s[-1]) + half if end_s is None else max(end_s, float(pts_s[-1]) + 1e-6)
+    edges = [start_s, *((pts_s[1:] + pts_s[:-1]) / 2).tolist(), last_s]
+    return tuple(TimeSpan(a, b) for a, b in pairwise(edges))
+
+
+def _torch_device(device: Device, has_cuda: bool) -> str:
+    if device == "cuda" and not has_cuda:
+        raise ConfigError("no GPU that torch can use: leave --device at auto, or use cpu")
+    return "cuda" if device != "cpu" and has_cuda else "cpu"

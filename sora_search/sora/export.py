@@ -1,0 +1,103 @@
+"""A network as an ONNX graph, accepted only when it agrees with torch."""
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from sora_search.errors import MissingDependencyError, ModelNotFoundError
+from sora_search.sora.checkpoint import load_network, model_paths
+from sora_search.sora.network import SoraNetwork
+
+MIN_COSINE = 0.9999
+"""Every vector of the graph must agree with torch's at least so well."""
+
+
+class FrameInput(nn.Module):
+    """The network behind what decoders give: uint8 frames ``(B, T, S, S, 3)``.
+
+    The normalisation is part of the graph: nobody can run it on frames prepared otherwise.
+    """
+
+    def __init__(self, network: SoraNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Vectors ``(B, T, D)``."""
+        vectors: Tensor = self.network(frames.permute(0, 1, 4, 2, 3).float() / 255)
+        return vectors
+
+
+def export_model(model: str | Path, *, frames: np.ndarray | None = None) -> Path:
+    """Write the ONNX file of a model beside its other files.
+
+    Args:
+        model: A name or path (see `checkpoint.model_paths`).
+        frames: uint8 clips ``(B, T, S, S, 3)`` to compare on; noise of many scales without.
+
+    Returns:
+        The file written.
+
+    Raises:
+        MissingDependencyError: If `onnx` or `onnxscript` is not installed.
+        ModelNotFoundError: If there is no such model, or its graph does not agree with it.
+    """
+    network = load_network(model)
+    config = network.config
+    path = model_paths(model)[2]
+    if frames is None:
+        frames = _test_clips(config.clip_frames, config.frame_size)
+    clips = torch.from_numpy(frames)
+    partial_path = path.with_name(path.name + ".partial")
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        torch.onnx.export(
+            FrameInput(network).eval(),
+            (clips[:2],),  # an example of one would fix the number of clips
+            partial_path,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            input_names=["frames"],
+            output_names=["vectors"],
+            dynamic_shapes={"frames": {0: torch.export.Dim("clips", min=1, max=4096)}},
+        )
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"exporting needs onnx and onnxscript ({error}): pip install 'sora-search[train]'"
+        ) from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    session = onnxruntime.InferenceSession(partial_path, providers=["CPUExecutionProvider"])
+    (exported,) = session.run(None, {"frames": frames})
+    with torch.no_grad():
+        original = network(clips.permute(0, 1, 4, 2, 3).float() / 255).numpy()
+    cosine = float((exported * original).sum(2).min())
+    if not cosine >= MIN_COSINE:
+        partial_path.unlink()
+        raise ModelNotFoundError(
+            f"the graph of {str(model)!r} does not agree with its weights (cosine {cosine:.6f}, "
+            f"need {MIN_COSINE}): report this with the versions of torch and onnxruntime"
+        )
+    os.replace(partial_path, path)
+    return path
+
+
+def _test_clips(num_frames: int, size: int) -> np.ndarray:
+    """Two clips of smooth moving noise and one of plain noise, uint8 ``(3, T, S, S, 3)``."""
+    rng = np.random.default_rng(0)
+    clips = [rng.integers(0, 256, (num_frames, size, size, 3), np.uint8)]
+    for cell in (8, 32):
+        coarse = rng.integers(0, 256, (size // cell + 1, size // cell + 2, 3), np.uint8)
+        still = coarse.repeat(cell, 0).repeat(cell, 1)[:size]
+        clips.append(np.stack([still[:, i : i + size] for i in range(num_frames)]))
+    return np.stack(clips)
