@@ -12,7 +12,7 @@ help:
 	@echo "make demo    index the demo videos, find where a clip came from"
 	@echo "make test    run all tests that need no more than this machine"
 	@echo "make check   ruff and mypy"
-	@echo "make train   train the model: DATA=folder, TEACHER=folder, RUN_DIR=runs/sora-small"
+	@echo "make train   train the model: DATA=folder, TEACHER=folder, RUN_DIR=folder"
 	@echo "make bench   speed, memory and size of indexing and searching: VIDEOS=folder"
 
 demo: $(INSTALLED)
@@ -33,6 +33,12 @@ train: $(INSTALLED)
 	$(RUN) -m sora_search model train --data $(DATA) $(if $(TEACHER),--teacher $(TEACHER)) \
 		--output $(RUN_DIR)
 	$(RUN) -m sora_search model export $(RUN_DIR)/model
+
+# VIDEOS: a folder of clips that are joined, scaled up, edited and searched.
+VIDEOS ?= demo/videos
+bench: $(INSTALLED)
+	$(RUN) tests/benchmarks/bench_indexing.py --videos $(VIDEOS)
+	$(RUN) tests/benchmarks/bench_search.py --videos $(VIDEOS)
 
 $(INSTALLED): pyproject.toml constraints.txt demo-requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed" >&2; exit 1; }
