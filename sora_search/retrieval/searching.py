@@ -59,6 +59,9 @@ MAX_CANDIDATES = 64
 NUM_BACKGROUND = 2048
 """Stored vectors that the zero point is measured against."""
 
+NUM_MOMENTS = 16
+"""Vectors of the query, besides their mean, that look for videos that are alike as wholes."""
+
 PIECE_VECTORS = 1024
 """A longer query is searched in pieces of so many vectors (8.5 minutes at two a second)."""
 
@@ -263,7 +266,7 @@ def _find_similar(
 ) -> Iterator[tuple[int, float]]:
     """Videos by the likeness of their mean vectors to that of the query."""
     query = weigh(mean_vector(embedding.vectors)[None], WEIGHTS[weights])
-    some = np.linspace(0, len(embedding) - 1, min(len(embedding), 64)).astype(int)
+    some = np.linspace(0, len(embedding) - 1, min(len(embedding), NUM_MOMENTS)).astype(int)
     moments = weigh(embedding.vectors[some], WEIGHTS[weights])
     candidates = find_candidates(
         index,
