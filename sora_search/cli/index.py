@@ -112,4 +112,8 @@ def exit_code_of(report: ss.IndexReport) -> ExitCode:
 
 
 def _print_about_file(what: str, failure: ss.VideoFailure) -> None:
-    print_line(f"{what}: {shown_path(ss.path_of(failure.uri))}: {failure.reason}", error=True)
+    path = ss.path_of(failure.uri)
+    shown = shown_path(path)
+    # Most reasons name the file, by its whole path: say it once, and shortly.
+    reason = failure.reason.replace(repr(str(path)), repr(shown)).replace(str(path), shown)
+    print_line(f"{what}: {reason if shown in reason else f'{shown}: {reason}'}", error=True)

@@ -93,9 +93,16 @@ def load_shared(
     model: str | None = None,
     device: Device | None = None,
 ) -> SharedSettings:
-    """The shared settings: those of the file at `path` and the environment, under the flags."""
+    """The shared settings: those of the file at `path` and the environment, under the flags.
+
+    Raises:
+        ConfigError: If one cannot be used.
+    """
     flags = {"index": index, "model": model, "device": device}
-    return config.load(SharedSettings, config.SHARED, flags, path=path)
+    settings = config.load(SharedSettings, config.SHARED, flags, path=path)
+    if settings.index.exists() and not settings.index.is_dir():
+        raise ConfigError(f"--index {str(settings.index)!r} is no folder: give the index's folder")
+    return settings
 
 
 def num_cores() -> int:

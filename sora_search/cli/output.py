@@ -125,7 +125,8 @@ def report_lines(report: IndexReport) -> list[str]:
         "failed": len(report.failures),
     }
     said = [f"{number} {name}" for name, number in counts.items() if number]
-    return [", ".join(said) or "no videos found", f"{report.num_vectors:,} vectors added"]
+    lines = [", ".join(said) or "no videos found"]
+    return [*lines, f"{report.num_vectors:,} vectors added"] if report.num_vectors else lines
 
 
 def table_lines(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:

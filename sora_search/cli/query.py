@@ -139,20 +139,28 @@ def query_command(
                 weights=settings.purpose,
                 on_progress=on_progress,
             )
+    _print_answer(answer, as_json=as_json)
     if save is not None:
-        ss.write_answer(answer, save)
+        _write_picture(answer, save)
+        if not quiet:
+            print_line(f"picture: {save}", error=True)
+
+
+def _print_answer(answer: ss.SearchAnswer, *, as_json: bool) -> None:
     if as_json:
         print_json(answer_document(answer))
-    else:
-        paths = {
-            uri: shown_path(ss.path_of(uri))
-            for result in answer.results
-            for uri in (result.uri, *result.other_uris)
-        }
-        for line in answer_lines(answer, paths):
-            print_line(line)
-    if save is not None and not quiet:
-        print_line(f"picture: {save}", error=True)
+        return
+    uris = {uri for result in answer.results for uri in (result.uri, *result.other_uris)}
+    for line in answer_lines(answer, {uri: shown_path(ss.path_of(uri)) for uri in uris}):
+        print_line(line)
+
+
+def _write_picture(answer: ss.SearchAnswer, save: Path) -> None:
+    try:
+        ss.write_answer(answer, save)
+    except OSError as error:
+        # It names the file that was to become the picture.
+        raise OSError(error.errno, error.strerror, str(save)) from error
 
 
 def _span_of(video: Path, start_s: float | None, end_s: float | None) -> ss.TimeSpan | None:

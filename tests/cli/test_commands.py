@@ -186,7 +186,7 @@ def test_1_when_all_videos_failed(place):
     result = sora_search("index", "videos", "-j1")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("failed: videos/text.mp4: ")
+    assert result.stderr.startswith("failed: 'videos/text.mp4' ")
 
 
 def test_1_when_the_query_cannot_be_read(indexed, tmp_path):
@@ -195,6 +195,21 @@ def test_1_when_the_query_cannot_be_read(indexed, tmp_path):
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("error: ")
     assert "text.mp4" in result.stderr
+
+
+def test_1_when_the_picture_cannot_be_written_and_the_answer_is_there(indexed, tmp_path):
+    (tmp_path / "folder.jpg").mkdir()
+    result = sora_search("query", "clip.mp4", "--save", tmp_path / "folder.jpg")
+    assert result.exit_code == 1
+    assert "videos/mixed.mp4" in result.stdout
+    assert result.stderr.startswith("error: ")
+    assert "folder.jpg" in result.stderr
+
+
+def test_a_folder_without_videos_is_no_failure(place):
+    Path("empty").mkdir()
+    result = sora_search("index", "empty")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "no videos found\n", "")
 
 
 def test_1_when_another_process_writes(place):
@@ -217,6 +232,7 @@ def test_1_when_another_process_writes(place):
         (["--save", "answer.txt"], "must end in .jpg"),
         (["--save", "nowhere/answer.jpg"], "there is no folder 'nowhere'"),
         (["--for", "fun"], "copies"),
+        (["--index", "clip.mp4"], "'clip.mp4' is no folder"),
         (["--config", "nowhere.toml"], "nowhere.toml: no such settings file"),
     ],
 )
