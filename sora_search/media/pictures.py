@@ -95,13 +95,18 @@ class FrameConverter:
         """Convert to upright pictures of `size` (H, W)."""
         self.size = size
         self._reformatter = VideoReformatter()
+        self._rotation: int | None = None
+        self._orientation = Orientation()
 
     def convert(self, frame: VideoFrame) -> Picture:
         """One frame, upright, uint8, shape ``(H, W, 3)``."""
-        orientation = orientation_of(frame)
-        height, width = orientation.stored_size(self.size)
+        if frame.rotation != self._rotation:
+            # Only then: looking at the side data makes a cycle of references, and the
+            # frame would stay in memory until the next collection of garbage.
+            self._rotation, self._orientation = frame.rotation, orientation_of(frame)
+        height, width = self._orientation.stored_size(self.size)
         picture = self._scaled(frame, height, width)
-        return orientation.apply(_without_hdr(picture, frame.color_trc))
+        return self._orientation.apply(_without_hdr(picture, frame.color_trc))
 
     def _scaled(self, frame: VideoFrame, height: int, width: int) -> Picture:
         try:
