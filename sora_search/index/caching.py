@@ -32,7 +32,6 @@ from sora_search.index.vector_index import ABSENT_SCORE, FaissIndex
 
 logger = logging.getLogger(__name__)
 
-_TRIES = 5  # a writer may replace the file between a look at the manifest and one at the file
 _ADDED_AT_ONCE = 4096  # rows: one call of FAISS for many small videos
 
 
@@ -66,9 +65,11 @@ class VectorCache:
         with self._lock:
             if self._state is not None and self._state.generation == self._catalog.generation():
                 return self._ranges
-            state, ranges = self._catalog.ranges()
             if self._file is None or self._is_outdated():
-                self._load(state)
+                self._load()
+            # Read after the manifest: a writer may be at work, and what the catalog
+            # says must never be older than the file.
+            state, ranges = self._catalog.ranges()
             self._catch_up(state, ranges)
             self._state, self._ranges = state, ranges
             return ranges
@@ -158,24 +159,25 @@ class VectorCache:
         """Whether a writer has saved another file than the one a reader has loaded."""
         return not self._catalog.writable and self._manifest != read_manifest(self._folder)
 
-    def _load(self, state: CatalogState) -> None:
+    def _load(self) -> None:
         writable = self._catalog.writable
         try:
-            self._manifest, file = load_vectors(self._folder, state, verify=writable)
+            self._manifest, file = load_vectors(self._folder, self._catalog, verify=writable)
         except IndexDamagedError as error:
             if not writable:
                 raise
             logger.warning("%s; building the FAISS file again from the catalog", error)
             self._manifest, file = None, None
-        if self._manifest is None and state.generation > 0 and not writable:
+        dim, structure = self._catalog_shape()
+        if self._manifest is None and not writable and self._catalog.generation() > 0:
             logger.warning(
                 "%s is gone, so all vectors are read from the catalog: "
                 "run `sora-search check --repair`",
                 self._folder / MANIFEST_NAME,
             )
         self._file_is_saved = file is not None
-        self._file = FaissIndex(state.dim, state.structure) if file is None else file
-        self._added = FaissIndex(state.dim, state.structure)
+        self._file = FaissIndex(dim, structure) if file is None else file
+        self._added = FaissIndex(dim, structure)
 
     def _catch_up(self, state: CatalogState, ranges: VectorRanges) -> None:
         assert self._file is not None
@@ -230,29 +232,32 @@ def manifest_of(state: CatalogState, vectors: VectorsFile | None) -> Manifest:
 
 
 def load_vectors(
-    folder: Path, state: CatalogState, *, verify: bool
+    folder: Path, catalog: Catalog, *, verify: bool
 ) -> tuple[Manifest | None, FaissIndex | None]:
     """The manifest of an index and the FAISS file it names; None where there is none.
 
     Args:
         folder: The folder of the index.
-        state: What its catalog says.
+        catalog: Its catalog.
         verify: Read the file and compare its checksum; else map it and compare its size.
 
     Raises:
         IndexDamagedError: If they are not what was written, or belong to another catalog.
     """
-    for tries_left in reversed(range(_TRIES)):
-        manifest = read_manifest(folder)
-        if manifest is None or manifest.vectors is None:
-            return manifest, None
+    manifest = read_manifest(folder)
+    while manifest is not None and manifest.vectors is not None:
+        state = catalog.state()
+        assert state is not None
         check_manifest(manifest, state, folder)
         path = folder / manifest.vectors.name
         try:
             check_vectors_file(path, manifest.vectors, deep=verify)
             index = FaissIndex.load(path, read_only=not verify)
         except FileNotFoundError as error:
-            if tries_left:
+            # A writer may have replaced the file since the look at the manifest.
+            newer = read_manifest(folder)
+            if newer != manifest:
+                manifest = newer
                 continue
             raise IndexDamagedError(
                 f"{str(path)!r} is gone: run `sora-search check --repair`"
@@ -263,7 +268,7 @@ def load_vectors(
                 "run `sora-search check --repair`"
             )
         return manifest, index
-    raise AssertionError("unreachable")
+    return manifest, None
 
 
 def check_manifest(manifest: Manifest, state: CatalogState, folder: Path) -> None:
@@ -348,7 +353,7 @@ def search_without(
     if len(excluded) == 0:
         return _at_most(index, queries, k, k)
     enough = min(k + len(excluded), max(len(index), 1))
-    asked = min(enough, k + 64)
+    asked = min(enough, k + 256)  # 300 neighbors cost hardly more than 50
     while True:
         hits = _at_most(index, queries, asked, asked)
         place = np.searchsorted(excluded, hits.vector_ids).clip(max=len(excluded) - 1)

@@ -20,7 +20,7 @@ from sora_search.index.caching import (
 )
 from sora_search.index.catalog import Catalog
 from sora_search.index.manifest import MANIFEST_NAME, read_manifest
-from sora_search.index.records import CatalogState, Damage, StoredVectors, VectorRanges
+from sora_search.index.records import Damage, StoredVectors, VectorRanges
 from sora_search.index.vector_index import FaissIndex
 
 # Structures that keep the rounded vectors as they are, so that both stores can be compared.
@@ -34,12 +34,11 @@ def find_damage(folder: Path, catalog: Catalog, *, deep: bool) -> list[Damage]:
         damages = list(_in_sqlite(catalog, deep=deep))
         if any(not damage.repairable for damage in damages):
             return damages  # what follows would stumble over it
-        state, ranges = catalog.ranges()
-        damages += _in_rows(catalog, state, ranges)
-        file, found = _in_cache(folder, state, ranges, deep=deep)
+        damages += _in_rows(catalog)
+        file, found = _in_cache(folder, catalog, deep=deep)
         damages += found
         if deep:
-            damages += _in_vectors(folder, catalog, ranges, file)
+            damages += _in_vectors(folder, catalog, file)
     except IndexDamagedError as error:
         return [Damage(what=str(error), where=str(catalog.path), repairable=False)]
     return damages
@@ -63,9 +62,8 @@ def mend(folder: Path, catalog: Catalog, cache: VectorCache) -> list[str]:
             )
         done.append("built the look-up structures of the catalog again")
     done += _mend_rows(catalog)
-    state, ranges = catalog.ranges()
-    file, damages = _in_cache(folder, state, ranges, deep=True)
-    damages += _in_vectors(folder, catalog, ranges, file)
+    file, damages = _in_cache(folder, catalog, deep=True)
+    damages += _in_vectors(folder, catalog, file)
     if damages or done:
         cache.rebuild()
         cache.save()
@@ -99,7 +97,8 @@ def _in_sqlite(catalog: Catalog, *, deep: bool) -> Iterator[Damage]:
         yield Damage(what=line, where=str(catalog.path), repairable=repairable)
 
 
-def _in_rows(catalog: Catalog, state: CatalogState, ranges: VectorRanges) -> Iterator[Damage]:
+def _in_rows(catalog: Catalog) -> Iterator[Damage]:
+    state, ranges = catalog.ranges()
     where = str(catalog.path)
     if orphans := catalog.orphans():
         yield Damage(f"rows belong to nothing ({_counted(orphans)})", where, repairable=True)
@@ -110,12 +109,13 @@ def _in_rows(catalog: Catalog, state: CatalogState, ranges: VectorRanges) -> Ite
 
 
 def _in_cache(
-    folder: Path, state: CatalogState, ranges: VectorRanges, *, deep: bool
+    folder: Path, catalog: Catalog, *, deep: bool
 ) -> tuple[FaissIndex | None, list[Damage]]:
     """The FAISS file, if it can be trusted, and what is wrong with it and the manifest."""
     where = folder / MANIFEST_NAME
     try:
         manifest = read_manifest(folder)
+        state, ranges = catalog.ranges()  # after the manifest: a writer may be at work
         if manifest is None:
             if state.generation == 0:  # killed before it wrote the first one
                 return None, []
@@ -129,6 +129,8 @@ def _in_cache(
             return None, []
         file = FaissIndex.load(where, read_only=True)
     except FileNotFoundError:
+        if read_manifest(folder) != manifest:  # replaced by a writer in the meantime
+            return _in_cache(folder, catalog, deep=deep)
         return None, [Damage("the FAISS file is gone", str(where), repairable=True)]
     except (IndexDamagedError, IndexSchemaError) as error:
         repairable = isinstance(error, IndexDamagedError)
@@ -141,16 +143,13 @@ def _in_cache(
     return file, []
 
 
-def _in_vectors(
-    folder: Path, catalog: Catalog, ranges: VectorRanges, file: FaissIndex | None
-) -> Iterator[Damage]:
+def _in_vectors(folder: Path, catalog: Catalog, file: FaissIndex | None) -> Iterator[Damage]:
     """Vectors that are damaged, and those that the FAISS file has otherwise."""
-    state = catalog.state()
-    assert state is not None
-    in_file = np.zeros(len(ranges), np.bool_)
+    state, ranges = catalog.ranges()
+    comparable: set[int] = set()
     if file is not None and state.structure in _EXACT_STRUCTURES:
         in_file, _ = compare(ranges, file.ids)
-    comparable = set(ranges.video_ids[in_file].tolist())
+        comparable = set(ranges.video_ids[in_file].tolist())
     num_different = 0
     for stored in catalog.vectors(ranges):
         if fault := _fault_of(stored, state.dim):

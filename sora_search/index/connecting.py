@@ -159,5 +159,5 @@ _SYSTEM_ERRORS = {
     sqlite3.SQLITE_READONLY: (errno.EACCES, "the catalog cannot be written"),
     sqlite3.SQLITE_PERM: (errno.EACCES, "the catalog cannot be opened"),
     sqlite3.SQLITE_CANTOPEN: (errno.EACCES, "the catalog cannot be opened"),
-    sqlite3.SQLITE_IOERR: (errno.EIO, "the disk failed under the catalog"),
+    sqlite3.SQLITE_IOERR: (errno.EIO, "the disk is full, or failed, under the catalog"),
 }

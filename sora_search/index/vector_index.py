@@ -227,13 +227,13 @@ def _write(
     """Write through Python, so that an error keeps its number and one pass gives the checksum."""
     digest = hashlib.sha256()
     size_bytes = 0
-    failures: list[OSError] = []
+    failures: list[BaseException] = []  # FAISS makes one of its own of what a call-back raises
 
     def pass_on(data: bytes) -> None:
         nonlocal size_bytes
         try:
             write(data)
-        except OSError as error:
+        except BaseException as error:
             failures.append(error)
             raise
         digest.update(data)

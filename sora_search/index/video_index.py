@@ -161,13 +161,18 @@ class VideoIndex:
         return index
 
     def _tidy(self) -> None:
-        """Delete what an earlier writer left behind when it was killed."""
-        if not (self.path / MANIFEST_NAME).exists() and self.generation == 0:
-            write_manifest(self.path, manifest_of(self._state, None))
+        """Put right what an earlier writer left behind when it was killed."""
         try:
             manifest = read_manifest(self.path)
         except IndexDamagedError:  # said when the FAISS file is looked for
             return
+        is_new = manifest is None and self._state.generation == 0
+        # The catalog was put back from a copy: the ids that it gives out next are in
+        # the FAISS file already, for other vectors. The file must never count again.
+        is_ahead = manifest is not None and manifest.generation > self._state.generation
+        if is_new or is_ahead:
+            manifest = manifest_of(self._state, None)
+            write_manifest(self.path, manifest)
         delete_stale_files(self.path, manifest)
 
     def close(self) -> None:
@@ -471,6 +476,10 @@ def _unwritable(error: OSError, folder: Path) -> OSError:
             error.errno,
             "the index cannot be written: choose another folder with --index DIR",
             os.fspath(folder),
+        )
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return NotADirectoryError(
+            errno.ENOTDIR, "the index must be a folder, not a file", os.fspath(folder)
         )
     return error
 

@@ -97,8 +97,9 @@ def test_damage_beside_the_catalog_is_found_and_mended(tmp_path, kind, caplog):
             with pytest.raises(IndexDamagedError, match="check --repair"):
                 index.search(np.eye(8, dtype=np.float32), 1)
     with VideoIndex.open(tmp_path, read_only=False) as index:
-        (done,) = index.repair()
-        assert done == "built the FAISS file and manifest.json again from the catalog"
+        if kind != "catalog older than the manifest":  # a writer has to mend that at once
+            (done,) = index.repair()
+            assert done == "built the FAISS file and manifest.json again from the catalog"
         assert index.repair() == []
     with VideoIndex.open(tmp_path) as index:
         assert index.check() == []
@@ -113,11 +114,28 @@ def test_the_next_writer_puts_the_cache_right_by_itself(tmp_path, kind, caplog):
     CACHE_DAMAGE[kind][0](tmp_path)
     with caplog.at_level(logging.WARNING), VideoIndex.open(tmp_path, read_only=False) as index:
         add(index, "another")
-    if kind != "lost manifest":
+    if kind not in ("lost manifest", "catalog older than the manifest"):
         assert "building the FAISS file again" in caplog.text
     with VideoIndex.open(tmp_path) as index:
         assert index.check() == []
         assert len(index.background(100)) == sum(map(num_vectors_of, [*NAMES, "another"]))
+
+
+def test_a_catalog_put_back_from_a_copy_is_never_mixed_with_newer_vectors(tmp_path):
+    made_index(tmp_path, ["a"])
+    copy = (tmp_path / CATALOG_NAME).read_bytes()
+    made_index(tmp_path, ["b", "c", "d"])
+    (tmp_path / CATALOG_NAME).write_bytes(copy)
+    index = VideoIndex.open(tmp_path, read_only=False)
+    for name in ("w", "x", "y", "z"):  # the ids of b, c and d, and a generation beyond theirs
+        add(index, name)
+    index.close()  # as if killed: nothing was saved
+    with VideoIndex.open(tmp_path) as reader:
+        assert reader.check() == []
+        for video in reader.videos():
+            rows = reader.embedding(video.video_id).vectors
+            owners, _ = reader.locate(reader.search(rows, 1).vector_ids)
+            assert owners.ravel().tolist() == [video.video_id] * len(rows)
 
 
 def test_a_newer_manifest_asks_for_a_newer_program(tmp_path):

@@ -501,6 +501,14 @@ def test_no_index_here(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_an_index_must_be_a_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="must be a folder"):
+        opened(tmp_path / "file")
+    with pytest.raises(IndexNotFoundError):
+        VideoIndex.open(tmp_path / "file")
+
+
 def test_an_index_of_another_model_says_what_to_do(tmp_path):
     made_index(tmp_path, "a")
     other = MadeEncoder("other@2")
