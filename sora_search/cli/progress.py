@@ -12,12 +12,14 @@ from rich.progress import Progress as Bar
 from sora_search.cli.output import print_line
 from sora_search.datatypes import OnProgress, Progress
 
-SECONDS_BETWEEN_LINES = 20.0
-
 
 @contextmanager
-def shown_progress(*, quiet: bool = False) -> Iterator[OnProgress]:
+def shown_progress(*, quiet: bool = False, line_every_s: float = 20.0) -> Iterator[OnProgress]:
     """Draw the progress of one long call on stderr while the block lasts.
+
+    Args:
+        quiet: Draw nothing.
+        line_every_s: Time between lines where stderr is no terminal.
 
     Yields:
         The function to pass as `on_progress`.
@@ -28,7 +30,7 @@ def shown_progress(*, quiet: bool = False) -> Iterator[OnProgress]:
         with _Bar() as bar:
             yield bar.show
     else:
-        yield _Lines().show
+        yield _Lines(line_every_s).show
 
 
 class Pace:
@@ -112,14 +114,15 @@ class _Bar:
 class _Lines:
     """One plain line now and then, for logs."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
         self._pace = Pace()
         self._said_at_s = time.monotonic()
 
     def show(self, progress: Progress) -> None:
         now_s = time.monotonic()
         pace = self._pace.described(progress, now_s)
-        if now_s - self._said_at_s >= SECONDS_BETWEEN_LINES:
+        if now_s - self._said_at_s >= self._every_s:
             self._said_at_s = now_s
             counts = f"{progress.num_done} of {progress.num_total}"
             print_line(f"{progress.phase}: {counts}{', ' + pace if pace else ''}", error=True)

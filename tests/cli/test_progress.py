@@ -1,3 +1,11 @@
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
 from sora_search.cli.progress import Pace, shown_progress
 from sora_search.datatypes import Progress
 
@@ -37,3 +45,52 @@ def test_nothing_is_drawn_where_nobody_watches(capsys):
         on_progress(Progress("embedding", 1, 4, 100.0, 400.0))
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_a_log_gets_a_line_now_and_then(capsys):
+    with shown_progress(line_every_s=0.0) as on_progress:
+        on_progress(Progress("embedding", 0, 4, 0.0, 400.0))
+        on_progress(Progress("embedding", 1, 4, 100.0, 400.0))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert lines[0] == "embedding: 0 of 4"
+    assert lines[1].startswith("embedding: 1 of 4, ")
+    assert lines[1].endswith("x real time, 0:00 left")
+
+
+@pytest.mark.parametrize("no_color", [True, False])
+def test_a_terminal_gets_a_bar_with_colors_unless_they_are_refused(no_color):
+    code = """
+import time
+from sora_search.cli.progress import shown_progress
+from sora_search.datatypes import Progress
+with shown_progress() as on_progress:
+    for i in range(3):
+        on_progress(Progress("embedding", i, 4, i * 100.0, 400.0))
+        time.sleep(0.2)
+print("the result")
+"""
+    environ = {**os.environ, "TERM": "xterm-256color", "NO_COLOR": "1" if no_color else ""}
+    terminal, stderr = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=stderr, env=environ
+    ) as process:
+        os.close(stderr)
+        drawn = everything_from(terminal)
+        assert process.communicate() == (b"the result\n", None)
+    assert process.returncode == 0
+    assert "embedding" in drawn
+    assert "2/4" in drawn
+    assert "x real time" in drawn
+    assert ("\x1b[38" in drawn) is not no_color
+
+
+def everything_from(terminal: int) -> str:
+    chunks = []
+    # Linux says that the other side is closed with an error.
+    with suppress(OSError):
+        while chunk := os.read(terminal, 4096):
+            chunks.append(chunk)
+    os.close(terminal)
+    return b"".join(chunks).decode()
