@@ -27,7 +27,6 @@ from sora_search.index.workers import (
     Embedded,
     EmbedTask,
     Failed,
-    FileEncoder,
     Outcome,
     Position,
     Recognized,
@@ -36,6 +35,7 @@ from sora_search.index.workers import (
 )
 from sora_search.media.probing import path_of
 from sora_search.media.streams import quoted
+from sora_search.sora.encoder import FileEncoder
 
 OnFailure = Callable[[VideoFailure], None]
 

@@ -19,9 +19,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import connection, get_context, parent_process, resource_tracker
-from typing import Any, Protocol, cast
+from typing import Any
 
-from sora_search.datatypes import VideoEmbedding, VideoEncoder, VideoInfo
+from sora_search.datatypes import VideoEmbedding, VideoInfo
 from sora_search.errors import (
     MediaError,
     NotAVideoError,
@@ -31,9 +31,8 @@ from sora_search.errors import (
 )
 from sora_search.index.discovery import content_id
 from sora_search.media.probing import is_still_picture
-from sora_search.media.sampling import SamplingConfig
 from sora_search.media.streams import quoted
-from sora_search.sora.encoder import SoraEncoder, embed_video
+from sora_search.sora.encoder import EncoderRecipe, FileEncoder, embed_video
 
 # A worker reports after every batch of frames (seconds of work at most). What it does
 # silently, such as looking through the packets of a file without a duration, is bound by
@@ -42,38 +41,6 @@ _SLOWEST_READ_BYTES_PER_S = 5e6
 _START_LIMIT_S = 300.0
 _START_ATTEMPTS = 3
 _REPORT_EVERY_BYTES = 1 << 26
-
-
-class EncoderRecipe(Protocol):
-    """A picklable dataclass that describes an encoder; it travels, the encoder never does."""
-
-    @property
-    def threads(self) -> int:
-        """Threads for the encoder, and for the decoder that feeds it."""
-        ...
-
-    def load(self) -> "FileEncoder":
-        """Build the encoder."""
-        ...
-
-
-class FileEncoder(VideoEncoder, Protocol):
-    """A `VideoEncoder` that says which frames it wants and how to build it again."""
-
-    @property
-    def spec(self) -> EncoderRecipe:
-        """What a worker builds its own encoder from."""
-        ...
-
-    @property
-    def sampling(self) -> SamplingConfig:
-        """How densely a video is looked at."""
-        ...
-
-    @property
-    def frame_size(self) -> tuple[int, int]:
-        """(H, W) of the frames it takes."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,7 +445,7 @@ def _embed(
 ) -> tuple[VideoInfo, VideoEmbedding, str | None]:
     info, embedding, damage = embed_video(
         task.path,
-        cast(SoraEncoder, encoder),  # it asks for no more than `FileEncoder` has
+        encoder,
         on_position=lambda at_s, duration_s: on_position(Position(task, at_s, duration_s)),
     )
     if is_still_picture(info):

@@ -48,8 +48,9 @@ def warp(clips: Tensor, theta: Tensor, size: int) -> Tensor:
     num, frames = clips.shape[:2]
     grid = functional.affine_grid(theta.to(clips.device), [num, 3, size, size], align_corners=False)
     # Frames of a clip share the map: as channels they are sampled in one go.
-    view = functional.grid_sample(clips.flatten(1, 2), grid, align_corners=False)
-    return view.unflatten(1, (frames, 3))
+    view: Tensor = functional.grid_sample(clips.flatten(1, 2), grid, align_corners=False)
+    clip_views: Tensor = view.unflatten(1, (frames, 3))
+    return clip_views
 
 
 def edited_view(frames: Tensor, others: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -202,7 +203,7 @@ def _compressed(view: Tensor, generator: torch.Generator) -> Tensor:
     basis = torch.cos((2 * order[None] + 1) * order[:, None] * math.pi / 16) * 0.5
     basis[0] /= 2**0.5
     blocks = view.unflatten(2, (size // 8, 8)).unflatten(4, (size // 8, 8)).transpose(3, 4)
-    cosines = basis @ blocks @ basis.T
+    cosines: Tensor = basis @ blocks @ basis.T
     finest = uniform(generator, (num, 1, 1, 1, 1, 1), 0.04, 0.35)
     step = finest * (1 + order[:, None] + order[None]) / 4
     blocks = basis.T @ ((cosines / step).round() * step) @ basis

@@ -127,10 +127,10 @@ class ClipDataset:
         """
         sources = Counter(clip.source for clip in self.clips)
         clusters = Counter(clip.cluster for clip in self.clips)
-        weights = np.array(
+        weights: NDArray[np.float64] = np.array(
             [(sources[clip.source] * clusters[clip.cluster]) ** -0.5 for clip in self.clips]
         )
-        return weights / weights.sum()
+        return np.asarray(weights / weights.sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

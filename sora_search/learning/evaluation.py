@@ -17,12 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.datatypes import FrameBatch, OnProgress, Progress, VideoEncoder
+from sora_search.datatypes import FrameBatch, OnProgress, Progress
 from sora_search.errors import ConfigError
 from sora_search.learning.copies import FrameRequest, copy_queries, originals, same_footage
 from sora_search.learning.datasets import Clip, ClipDataset
@@ -38,7 +37,7 @@ from sora_search.learning.figures import (
     weighted,
 )
 from sora_search.media.editing import DISTURBANCES, EDITS, HARD_EDITS, USUAL_EDITS, generator_of
-from sora_search.media.sampling import SamplingConfig
+from sora_search.sora.encoder import FileEncoder
 
 #: Suite of copies -> its edits.
 COPY_SUITES: Mapping[str, tuple[str, ...]] = {
@@ -53,25 +52,6 @@ CHOOSING_LABELS = ("ucf:", "fight:", "golf", "sky:")
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 Embed = Callable[[FrameBatch, float], NDArray[np.float32]]
-
-
-class ClipEncoder(VideoEncoder, Protocol):
-    """A `VideoEncoder` that says which frames it wants and where its halves meet."""
-
-    @property
-    def sampling(self) -> SamplingConfig:
-        """How densely a video is looked at."""
-        ...
-
-    @property
-    def frame_size(self) -> tuple[int, int]:
-        """Height and width of the frames it takes."""
-        ...
-
-    @property
-    def identity_dim(self) -> int:
-        """Columns before this one are the identity half; `dim` where there are no halves."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +124,7 @@ def _percents(*shares: float) -> tuple[str, ...]:
 
 
 def evaluate(
-    encoder: ClipEncoder,
+    encoder: FileEncoder,
     data_dir: Path | str,
     *,
     suites: Sequence[str] = ("actions", "labels", "copies"),
@@ -244,7 +224,7 @@ class _Measuring:
 
     def __init__(
         self,
-        encoder: ClipEncoder,
+        encoder: FileEncoder,
         corpus: _Corpus,
         seed: int,
         jobs: int,

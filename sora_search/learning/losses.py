@@ -1,4 +1,4 @@
-"""What is minimised. Vectors are unit rows ``(N, D)``; every loss is a scalar, 0 at best or below."""
+"""What is minimised: scalars over batches of vectors, which are unit rows ``(N, D)``."""
 
 import torch
 from torch import Tensor

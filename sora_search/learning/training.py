@@ -31,6 +31,7 @@ from sora_search.errors import ConfigError, TrainingError
 from sora_search.learning import augmentation, distillation
 from sora_search.learning import losses as losses_of
 from sora_search.learning.datasets import FrameStore
+from sora_search.learning.distillation import Teacher
 from sora_search.sora.network import ModelConfig, SoraNetwork
 
 PHASES = {
@@ -67,13 +68,19 @@ class TrainConfig:
     copies_rate: float = 2e-3
     """Highest learning rate there."""
     frames_per_step: int = 80
-    """Frames in a step of it, each in two views; half of them have a clip of their cluster along."""
+    """Frames in a step of it, each in two views; to many comes another clip of their cluster."""
     copies_temperature: float = 0.06
     """Temperature of the contrast."""
     spread_weight: float = 0.1
     """Weight of spreading the vectors."""
     appearance_weight: float = 3.0
     """Weight of seeing in an edited frame what the second teacher sees in the plain one."""
+    meaning_steps: int = 1500
+    """Steps of learning what happens."""
+    meaning_rate: float = 2e-3
+    """Highest learning rate there."""
+    meaning_clips: int = 24
+    """Clips in a step of it."""
     save_every_s: float = 60.0
     """Seconds between checkpoints."""
     device: str = "cpu"
@@ -92,6 +99,9 @@ class Phase:
     """The named terms of one step; their sum is minimised."""
     scaffold: nn.Module = field(default_factory=nn.Identity)
     """Layers that learn along and are thrown away."""
+
+
+PhaseMaker = Callable[[TrainConfig, SoraNetwork, FrameStore, Teacher | None], Phase]
 
 
 def train(
@@ -122,9 +132,8 @@ def train(
     if unknown:
         raise ConfigError(f"unknown phase {unknown[0]!r}: one of {', '.join(PHASES)}")
     torch.set_num_threads(config.threads)
-    # Channels last: a step of the depthwise convolutions takes a quarter less time on a CPU.
-    layout = torch.channels_last
-    network = SoraNetwork(ModelConfig(), seed=config.seed).to(config.device, memory_format=layout)
+    network = SoraNetwork(ModelConfig(), seed=config.seed).to(config.device)
+    _to_channels_last(network)
     for folder in init:
         network.load_state_dict(_learned(folder), strict=False)
     teacher = None if teacher_dir is None else distillation.load_teacher(teacher_dir)
@@ -161,6 +170,11 @@ def _schedule(step: int, steps: int) -> float:
     return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
+def _to_channels_last(module: nn.Module) -> None:
+    # A step of the depthwise convolutions takes a quarter less time on a CPU.
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def batch_rng(config: TrainConfig, phase: str, step: int) -> np.random.Generator:
     """The source of every random choice of one step."""
     return np.random.default_rng([config.seed, list(PHASES).index(phase), step])
@@ -187,11 +201,16 @@ def _spread_moments(
 
 
 def _distillation_phase(
-    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: nn.Module | None, *, name: str
+    config: TrainConfig,
+    network: SoraNetwork,
+    store: FrameStore,
+    teacher: Teacher | None,
+    *,
+    name: str,
 ) -> Phase:
     if teacher is None:
         raise ConfigError(f"phase {name!r} needs a teacher: give --teacher, or leave the phase out")
-    teacher = teacher.to(config.device, memory_format=torch.channels_last)
+    _to_channels_last(teacher.to(config.device))
     weights = store.dataset.weights()
     model = network.config
     num_frames = config.blocks_frames if name == "blocks" else model.clip_frames
@@ -204,10 +223,9 @@ def _distillation_phase(
         clips = _load_clips(store, chosen, moments, config.device)
         frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
         frames = frames.contiguous(memory_format=torch.channels_last)
-        maps = distillation.teacher_maps(teacher, frames, num_frames)
+        maps = teacher.maps(frames, num_frames)
         if name == "blocks":
-            missed = distillation.block_loss(network.motion, frames, maps, num_frames)
-            return {"blocks": missed.mean()}
+            return {"blocks": distillation.block_loss(network.motion, frames, maps, num_frames)}
         return distillation.chain_loss(teacher, network.motion, frames, maps, num_frames)
 
     steps, rate = (
@@ -219,7 +237,7 @@ def _distillation_phase(
 
 
 def _copies_phase(
-    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: nn.Module | None
+    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: Teacher | None
 ) -> Phase:
     del teacher  # that of the motion pathway
     sampler = _FrameSampler(store)
@@ -265,6 +283,55 @@ def _copies_phase(
     return Phase(config.copies_steps, config.copies_rate, losses, scaffold.to(config.device))
 
 
+def _meaning_phase(
+    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: Teacher | None
+) -> Phase:
+    weights = store.dataset.weights()
+    model = network.config
+    num, stored = config.meaning_clips, store.frames.shape[1]
+    scaffold: nn.Module = nn.Identity()
+    if teacher is not None:
+        _to_channels_last(teacher.to(config.device))
+        scaffold = nn.Linear(model.meaning_dim, teacher.hidden_dim).to(config.device)
+
+    def embed(frames: Tensor) -> Tensor:
+        """One vector a clip: what a search compares when it asks what happens."""
+        with torch.no_grad():  # the pathways stay as they are
+            appearance = network.appearance(frames, model.clip_frames)
+            motion = network.motion(frames, model.clip_frames)
+        vectors = network.meaning(appearance, motion).unflatten(0, (num, model.clip_frames))
+        return functional.normalize(vectors.mean(1), dim=1)
+
+    def view(clips: Tensor, generator: torch.Generator) -> Tensor:
+        frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
+        return frames.contiguous(memory_format=torch.channels_last)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        rng = batch_rng(config, "meaning", step)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        chosen = rng.choice(len(weights), num, replace=len(weights) < num, p=weights)
+        moments = _spread_moments(rng, num, model.clip_frames, stored)
+        clips = _load_clips(store, chosen, moments, config.device)
+        frames = view(clips, generator)
+        vectors = embed(frames)
+        if teacher is None:
+            # Two views of what happens in one clip, against all other clips.
+            again = embed(view(clips, generator))
+            return {"contrast": losses_of.copy_contrast(vectors, again, temperature=0.1)}
+        with torch.no_grad():
+            last = teacher.maps(frames, model.clip_frames)[-1][0]
+            wanted = teacher.hidden(last, model.clip_frames)
+        seen = scaffold(vectors)
+        wanted = functional.normalize(wanted - wanted.mean(0), dim=1)
+        missed = 1 - functional.cosine_similarity(seen, wanted, dim=1).mean()
+        return {
+            "relations": losses_of.relations(vectors, wanted, temperature=0.1),
+            "hidden": missed,
+        }
+
+    return Phase(config.meaning_steps, config.meaning_rate, losses, scaffold)
+
+
 class _FrameSampler:
     """Clips to contrast: drawn by weight, half of them with another clip of their cluster.
 
@@ -277,7 +344,9 @@ class _FrameSampler:
         members: dict[str, list[int]] = {}
         for i, clip in enumerate(store.dataset):
             members.setdefault(clip.cluster, []).append(i)
-        self.mates = [[j for j in members[c.cluster] if j != i] for i, c in enumerate(store.dataset)]
+        self.mates = [
+            [j for j in members[clip.cluster] if j != i] for i, clip in enumerate(store.dataset)
+        ]
 
     def choose(self, rng: np.random.Generator, num: int) -> NDArray[np.int64]:
         """Numbers of `num` clips, all different where there are so many."""
@@ -291,10 +360,11 @@ class _FrameSampler:
         return np.array(chosen)
 
 
-_PHASE_MAKERS = {
+_PHASE_MAKERS: dict[str, PhaseMaker] = {
     "blocks": partial(_distillation_phase, name="blocks"),
     "chain": partial(_distillation_phase, name="chain"),
     "copies": _copies_phase,
+    "meaning": _meaning_phase,
 }
 
 
@@ -327,7 +397,9 @@ class _Run:
         settings = json.dumps(asdict(config), indent=1)
         settings_path = folder / "config.json"
         if settings_path.exists() and settings_path.read_text() != settings:
-            raise ConfigError(f"{str(folder)!r} holds a run with other settings: choose another --out")
+            raise ConfigError(
+                f"{str(folder)!r} holds a run with other settings: choose another --output"
+            )
         settings_path.write_text(settings)
         if run._state_path.exists():
             state = torch.load(run._state_path, weights_only=True, map_location=config.device)

@@ -31,7 +31,6 @@ from sora_search.datatypes import (
     SearchResult,
     TimeSpan,
     VideoEmbedding,
-    VideoEncoder,
 )
 from sora_search.errors import IndexIncompatibleError, VideoNotIndexedError
 from sora_search.index.discovery import content_id
@@ -51,7 +50,7 @@ from sora_search.retrieval.scoring import (
     strength_of,
     weigh,
 )
-from sora_search.sora.encoder import embed_video
+from sora_search.sora.encoder import FileEncoder, embed_video
 
 MAX_CANDIDATES = 64
 """Videos aligned (for each piece of the query), and as many compared as wholes."""
@@ -73,7 +72,7 @@ def search(
     index: VideoIndex,
     query: Path | str,
     *,
-    encoder: VideoEncoder,
+    encoder: FileEncoder,
     k: int = 10,
     min_score: float = 0.0,
     span: TimeSpan | None = None,

@@ -87,7 +87,9 @@ def model_paths(model: str | Path) -> tuple[Path, Path, Path]:
         stem = SHIPPED_DIR / f"{model}.json"
     if not stem.is_file():
         known = ", ".join(list_models()) or "none"
-        raise ModelNotFoundError(f"no model {str(model)!r} (shipped: {known}): give a name or a path")
+        raise ModelNotFoundError(
+            f"no model {str(model)!r} (shipped: {known}): give a name or a path"
+        )
     return stem, stem.with_suffix(".safetensors"), stem.with_suffix(".onnx")
 
 

@@ -9,17 +9,29 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.datatypes import FrameBatch, TimeSpan, VideoEmbedding, VideoInfo
+from sora_search.datatypes import (
+    FrameBatch,
+    TimeSpan,
+    VideoEmbedding,
+    VideoEncoder,
+    VideoInfo,
+)
 from sora_search.errors import ConfigError, ModelNotFoundError
 from sora_search.media.decoding import VideoReader
 from sora_search.media.probing import is_still_picture
 from sora_search.media.sampling import SamplingConfig
-from sora_search.sora.checkpoint import DEFAULT_MODEL, ModelCard, load_card, load_network, model_paths
+from sora_search.sora.checkpoint import (
+    DEFAULT_MODEL,
+    ModelCard,
+    load_card,
+    load_network,
+    model_paths,
+)
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -35,6 +47,43 @@ class EncoderSpec:
     def load(self) -> "SoraEncoder":
         """The encoder it describes."""
         return load_encoder(self.model, device=self.device, threads=self.threads)
+
+
+class EncoderRecipe(Protocol):
+    """A picklable description of an encoder; it travels to other processes, the encoder never."""
+
+    @property
+    def threads(self) -> int:
+        """Threads for the encoder, and for the decoder that feeds it."""
+        ...
+
+    def load(self) -> "FileEncoder":
+        """Build the encoder."""
+        ...
+
+
+class FileEncoder(VideoEncoder, Protocol):
+    """A `VideoEncoder` that says which frames it wants and how to build it again."""
+
+    @property
+    def spec(self) -> EncoderRecipe:
+        """What another process builds its own encoder from."""
+        ...
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """How densely it wants videos looked at."""
+        ...
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(H, W) it wants whole frames scaled to."""
+        ...
+
+    @property
+    def identity_dim(self) -> int:
+        """Columns before this one say which footage it is; `dim` where there are no halves."""
+        ...
 
 
 class SoraEncoder:
@@ -176,7 +225,7 @@ def load_encoder(
 
 def embed_video(
     path: Path | str,
-    encoder: SoraEncoder,
+    encoder: FileEncoder,
     *,
     span: TimeSpan | None = None,
     on_position: Callable[[float, float | None], None] | None = None,

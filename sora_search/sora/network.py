@@ -1,9 +1,10 @@
 """The network: frames of a video to one unit vector a frame.
 
-    frames ─┬─ appearance pathway (each frame alone) ─ multi-scale pooling ─ fully connected ─ identity half
-            │                                                 │ detail of each moment
-            └─ motion pathway ((2+1)D, across frames) ─ multi-scale pooling ─ fully connected ─ meaning half
-                                                        (space and time)
+    frames ─┬─ appearance pathway ─┬─ multi-scale pooling ── fully connected ── identity half
+            │  (each frame alone)  │  (space)
+            │                      └──────────┐
+            └─ motion pathway ─────── multi-scale pooling ── fully connected ── meaning half
+               ((2+1)D, across frames)  (space and time)
 
 The user's document asks for convolution layers, multi-scale pooling over space and
 time, and fully connected layers. Two pathways share that plan, as in two-stream and
@@ -20,6 +21,7 @@ Pure torch: no files, no devices, no settings but `ModelConfig`.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -159,6 +161,7 @@ class TemporalConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
+        """Mix maps ``(B * T, C, H, W)`` over time; `frames` is T."""
         kernel, channels = self.weight.shape
         clips = x.unflatten(0, (-1, frames))
         padded = functional.pad(clips, (0, 0, 0, 0, 0, 0, kernel - 1, 0))
@@ -192,15 +195,17 @@ class InvertedBottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        y = self.space(self.widen(x))
+        """Maps ``(B * T, C, H, W)`` of clips of `frames` frames; the side may halve."""
+        y: Tensor = self.space(self.widen(x))
         if self.time is not None:
             y = self.time(y, frames)
         y = self.narrow(y)
+        kept = x
         if self.shortcut is not None:
             if self.stride > 1:
-                x = functional.avg_pool2d(x, 2)
-            x = self.shortcut(x)
-        return x + y
+                kept = functional.avg_pool2d(kept, 2)
+            kept = self.shortcut(kept)
+        return kept + y
 
 
 class Pathway(nn.Module):
@@ -239,7 +244,7 @@ class Pathway(nn.Module):
         x = self.stem(frames)
         maps = []
         for stage in self.stages:
-            for block in stage:
+            for block in cast(nn.ModuleList, stage):
                 x = block(x, clip_frames)
             maps.append(x)
         maps.append(self.last(x))
@@ -269,6 +274,7 @@ class SpacePooling(nn.Module):
         self.width = 2 * sum(widths[:-1]) + widths[-1] + windows
 
     def forward(self, maps: list[Tensor]) -> Tensor:
+        """Maps ``(N, C, H, W)`` of every level to ``(N, width)``."""
         *stages, last = maps
         pooled = [functional.adaptive_avg_pool2d(x, 1).flatten(1) for x in stages]
         pooled += [((x * x).mean((2, 3)) + 1e-6).sqrt() for x in stages]
@@ -296,9 +302,11 @@ class TimePooling(nn.Module):
             inside = (lead >= 0) & (lead < scale) if scale < clip_frames else lead == lead
             windows.append(inside.float() / inside.sum(1, keepdim=True))
         self.register_buffer("windows", torch.stack(windows) if windows else torch.empty(0), False)
+        self.windows: Tensor
         self.num_scales = len(scales)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, T, C)`` to ``(B, T, C * (1 + scales))``."""
         means = [self.windows[i] @ x for i in range(self.num_scales)]
         return torch.cat([x, *means], 2)
 
@@ -338,11 +346,13 @@ class SoraNetwork(nn.Module):
         )
 
     def forward(self, clips: Tensor) -> Tensor:
+        """Clips ``(B, T, 3, S, S)`` in [0, 1] to vectors ``(B, T, D)``."""
         frames = clips.flatten(0, 1)
         appearance = self.appearance(frames, self.config.clip_frames)
         motion = self.motion(frames, self.config.clip_frames)
-        vectors = [self.identity(appearance), self.meaning(appearance, motion)]
-        return torch.cat(vectors, 1).unflatten(0, (-1, self.config.clip_frames)) * 0.5**0.5
+        vectors = torch.cat([self.identity(appearance), self.meaning(appearance, motion)], 1)
+        halves: Tensor = vectors.unflatten(0, (-1, self.config.clip_frames))
+        return halves * 0.5**0.5
 
     def identity(self, appearance: list[Tensor]) -> Tensor:
         """Which footage each frame is, ``(B * T, identity_dim)``, unit rows."""

@@ -1,0 +1,62 @@
+"""Losses against cases worked out by hand and naive versions."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from sora_search.learning.losses import copy_contrast, relations, spread
+
+
+def unit(num: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return functional.normalize(torch.randn(num, dim, generator=generator), dim=1)
+
+
+def test_contrast_of_orthogonal_pairs_by_hand() -> None:
+    vectors = torch.eye(2)
+    # Of three others, the right one has similarity 1, both wrong ones 0.
+    expected = -math.log(math.e / (math.e + 2))
+    assert copy_contrast(vectors, vectors, temperature=1.0).item() == pytest.approx(expected)
+
+
+def test_contrast_against_a_naive_version() -> None:
+    first, second = unit(5), unit(5, seed=1)
+    everything = torch.cat([first, second])
+    total = 0.0
+    for i in range(10):
+        weights = [
+            math.exp(float(everything[i] @ everything[j]) / 0.2) for j in range(10) if j != i
+        ]
+        right = math.exp(float(everything[i] @ everything[(i + 5) % 10]) / 0.2)
+        total -= math.log(right / sum(weights)) / 10
+    assert copy_contrast(first, second, temperature=0.2).item() == pytest.approx(total, rel=1e-5)
+
+
+def test_ignored_pairs_neither_attract_nor_repel() -> None:
+    first, second = unit(4), unit(4, seed=1)
+    ignored = torch.zeros(4, 4, dtype=torch.bool)
+    ignored[0, 1] = ignored[1, 0] = True
+    first.requires_grad_()
+    loss = copy_contrast(first[:2], second[:2], temperature=0.1, ignored=ignored[:2, :2])
+    # Frame 0 and 1 ignore each other, so that nothing is left to be wrong.
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_spread_is_the_log_of_the_gap_to_the_nearest_of_another_group() -> None:
+    vectors = functional.normalize(torch.tensor([[1.0, 0], [1, 0.01], [0, 1], [-1, 0]]), dim=1)
+    groups = torch.tensor([0, 0, 1, 2])
+    gaps = [math.dist(vectors[a].tolist(), vectors[b].tolist()) for a, b in [(0, 2), (1, 2)]]
+    gaps += [gaps[1], math.dist(vectors[3].tolist(), vectors[2].tolist())]
+    expected = -sum(math.log(gap) for gap in gaps) / 4
+    assert spread(vectors, groups).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_relations_are_zero_when_they_agree_and_grow_when_they_do_not() -> None:
+    vectors = unit(6)
+    assert relations(vectors, vectors, temperature=0.1).item() == pytest.approx(0.0, abs=1e-6)
+    near, far = unit(6) + 0.1 * unit(6, seed=2), unit(6, seed=3)
+    near = functional.normalize(near, dim=1)
+    close = relations(near, vectors, temperature=0.1).item()
+    assert 0 < close < relations(far, vectors, temperature=0.1).item()

@@ -1,0 +1,44 @@
+"""Export: the graph agrees with the network, for any number of clips."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+pytest.importorskip("onnxscript", reason="exporting needs the extra `train`")
+
+from sora_search.sora import export
+from sora_search.sora.checkpoint import load_network, save_network
+from sora_search.sora.network import ModelConfig, SoraNetwork
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_the_graph_gives_what_the_network_gives(tmp_path: Path) -> None:
+    save_network(SoraNetwork(ModelConfig(name="tiny"), seed=2).eval(), tmp_path)
+    path = export.export_model(tmp_path)
+    assert path == tmp_path / "tiny.onnx"
+    assert path.stat().st_size <= 8_000_000
+    clips = np.random.default_rng(1).integers(0, 256, (3, 16, 128, 128, 3), np.uint8)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (graph,) = session.run(None, {"frames": clips})
+    with torch.no_grad():
+        frames = torch.from_numpy(clips).permute(0, 1, 4, 2, 3).float() / 255
+        network = load_network(tmp_path)(frames).numpy()
+    assert graph.shape == (3, 16, 256)
+    assert (graph * network).sum(axis=2).min() >= export.MIN_COSINE
+
+
+def test_the_shipped_graph_is_that_of_the_shipped_tensors() -> None:
+    from sora_search.sora.checkpoint import model_paths
+
+    clips = export._test_clips(16, 128)
+    session = onnxruntime.InferenceSession(
+        model_paths("sora-small")[2], providers=["CPUExecutionProvider"]
+    )
+    (graph,) = session.run(None, {"frames": clips})
+    with torch.no_grad():
+        frames = torch.from_numpy(clips).permute(0, 1, 4, 2, 3).float() / 255
+        network = load_network("sora-small")(frames).numpy()
+    assert (graph * network).sum(axis=2).min() >= export.MIN_COSINE
