@@ -158,6 +158,10 @@ _SYSTEM_ERRORS = {
     ),
     sqlite3.SQLITE_READONLY: (errno.EACCES, "the catalog cannot be written"),
     sqlite3.SQLITE_PERM: (errno.EACCES, "the catalog cannot be opened"),
-    sqlite3.SQLITE_CANTOPEN: (errno.EACCES, "the catalog cannot be opened"),
+    sqlite3.SQLITE_CANTOPEN: (
+        errno.EACCES,
+        "the catalog cannot be opened; if its writer was killed and you may not write its "
+        "folder, open the index once as someone who may",
+    ),
     sqlite3.SQLITE_IOERR: (errno.EIO, "the disk is full, or failed, under the catalog"),
 }

@@ -38,7 +38,7 @@ def assert_consistent(index: VideoIndex) -> None:
         assert ordinals.ravel().tolist() == list(range(len(stored)))
 
 
-@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to try many runs quickly")
 def test_a_writer_killed_before_any_step_leaves_an_index_that_goes_on(tmp_path, stride):
     tests = Path(killed_writer.__file__).parent

@@ -617,5 +617,5 @@ def test_any_order_of_changes_keeps_both_stores_together(tmp_path):
     IndexMachine.folder = tmp_path / "index"
     run_state_machine_as_test(
         IndexMachine,
-        settings=settings(max_examples=12, stateful_step_count=12, deadline=None, database=None),
+        settings=settings(max_examples=8, stateful_step_count=12, deadline=None, database=None),
     )
