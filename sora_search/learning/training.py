@@ -75,12 +75,14 @@ class TrainConfig:
     """Weight of spreading the vectors."""
     appearance_weight: float = 3.0
     """Weight of seeing in an edited frame what the second teacher sees in the plain one."""
-    meaning_steps: int = 1500
+    meaning_steps: int = 3000
     """Steps of learning what happens."""
     meaning_rate: float = 2e-3
     """Highest learning rate there."""
-    meaning_clips: int = 24
+    meaning_clips: int = 256
     """Clips in a step of it."""
+    meaning_views: int = 2
+    """Views of each clip it learns from."""
     save_every_s: float = 60.0
     """Seconds between checkpoints."""
     device: str = "cpu"
@@ -99,6 +101,8 @@ class Phase:
     """The named terms of one step; their sum is minimised."""
     scaffold: nn.Module = field(default_factory=nn.Identity)
     """Layers that learn along and are thrown away."""
+    start: Callable[[], None] = lambda: None
+    """Done once, before the first step."""
 
 
 PhaseMaker = Callable[[TrainConfig, SoraNetwork, FrameStore, Teacher | None], Phase]
@@ -142,6 +146,8 @@ def train(
         if index < run.phase_index:
             continue
         phase = _PHASE_MAKERS[name](config, network, store, teacher)
+        if run.step == 0:
+            phase.start()
         parameters = run.start_phase(index, name, phase)
         for step in range(run.step, phase.steps):
             for group in run.optimizer.param_groups:
@@ -215,15 +221,23 @@ def _distillation_phase(
     model = network.config
     num_frames = config.blocks_frames if name == "blocks" else model.clip_frames
 
-    def losses(step: int) -> dict[str, Tensor]:
+    def batch(step: int, num_clips: int) -> tuple[Tensor, list[list[Tensor]]]:
         rng = batch_rng(config, name, step)
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        chosen = rng.choice(len(weights), config.clips_per_step, p=weights)
+        chosen = rng.choice(len(weights), num_clips, p=weights)
         moments = _spread_moments(rng, len(chosen), num_frames, store.frames.shape[1])
         clips = _load_clips(store, chosen, moments, config.device)
         frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
         frames = frames.contiguous(memory_format=torch.channels_last)
-        maps = teacher.maps(frames, num_frames)
+        return frames, teacher.maps(frames, num_frames)
+
+    def start() -> None:
+        if name == "blocks":
+            frames, maps = batch(0, 4 * config.clips_per_step)
+            distillation.calibrate(network.motion, frames, maps, num_frames)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        frames, maps = batch(step, config.clips_per_step)
         if name == "blocks":
             return {"blocks": distillation.block_loss(network.motion, frames, maps, num_frames)}
         return distillation.chain_loss(teacher, network.motion, frames, maps, num_frames)
@@ -233,7 +247,7 @@ def _distillation_phase(
         if name == "blocks"
         else (config.chain_steps, config.chain_rate)
     )
-    return Phase(steps, rate, losses)
+    return Phase(steps, rate, losses, start=start)
 
 
 def _copies_phase(
@@ -287,49 +301,70 @@ def _meaning_phase(
     config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: Teacher | None
 ) -> Phase:
     weights = store.dataset.weights()
-    model = network.config
-    num, stored = config.meaning_clips, store.frames.shape[1]
+    num = min(config.meaning_clips, len(weights))
+    moments, wanted = _meaning_views(config, network, store, teacher)
     scaffold: nn.Module = nn.Identity()
-    if teacher is not None:
-        _to_channels_last(teacher.to(config.device))
-        scaffold = nn.Linear(model.meaning_dim, teacher.hidden_dim).to(config.device)
+    if wanted is not None:
+        scaffold = nn.Linear(network.config.meaning_dim, wanted.shape[2]).to(config.device)
 
-    def embed(frames: Tensor) -> Tensor:
+    def embed(clips: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
         """One vector a clip: what a search compares when it asks what happens."""
-        with torch.no_grad():  # the pathways stay as they are
-            appearance = network.appearance(frames, model.clip_frames)
-            motion = network.motion(frames, model.clip_frames)
-        vectors = network.meaning(appearance, motion).unflatten(0, (num, model.clip_frames))
+        chosen = moments[torch.from_numpy(clips), torch.from_numpy(views)]
+        vectors = network.meaning(chosen.to(config.device).float())
         return functional.normalize(vectors.mean(1), dim=1)
-
-    def view(clips: Tensor, generator: torch.Generator) -> Tensor:
-        frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
-        return frames.contiguous(memory_format=torch.channels_last)
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = batch_rng(config, "meaning", step)
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        chosen = rng.choice(len(weights), num, replace=len(weights) < num, p=weights)
-        moments = _spread_moments(rng, num, model.clip_frames, stored)
-        clips = _load_clips(store, chosen, moments, config.device)
-        frames = view(clips, generator)
-        vectors = embed(frames)
-        if teacher is None:
+        clips = rng.choice(len(weights), num, replace=False, p=weights)
+        views = rng.integers(0, config.meaning_views, num)
+        vectors = embed(clips, views)
+        if wanted is None:
             # Two views of what happens in one clip, against all other clips.
-            again = embed(view(clips, generator))
+            again = embed(clips, (views + 1) % config.meaning_views)
             return {"contrast": losses_of.copy_contrast(vectors, again, temperature=0.1)}
-        with torch.no_grad():
-            last = teacher.maps(frames, model.clip_frames)[-1][0]
-            wanted = teacher.hidden(last, model.clip_frames)
-        seen = scaffold(vectors)
-        wanted = functional.normalize(wanted - wanted.mean(0), dim=1)
-        missed = 1 - functional.cosine_similarity(seen, wanted, dim=1).mean()
+        target = wanted[torch.from_numpy(clips), torch.from_numpy(views)].to(config.device)
+        missed = 1 - functional.cosine_similarity(scaffold(vectors), target, dim=1).mean()
         return {
-            "relations": losses_of.relations(vectors, wanted, temperature=0.1),
+            "relations": losses_of.relations(vectors, target, temperature=0.1),
             "hidden": missed,
         }
 
     return Phase(config.meaning_steps, config.meaning_rate, losses, scaffold)
+
+
+@torch.no_grad()
+def _meaning_views(
+    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: Teacher | None
+) -> tuple[Tensor, Tensor | None]:
+    """Some views of each clip, through the pathways once, for they no longer change.
+
+    Returns:
+        Moments ``(N, V, T, W)`` in float16 and, with a teacher, its hidden layer ``(N, V, E)``,
+        centred over all clips, unit rows.
+    """
+    network.eval()
+    model = network.config
+    if teacher is not None:
+        _to_channels_last(teacher.to(config.device))
+    moments, wanted = [], []
+    for i in range(len(store.dataset)):
+        rng = np.random.default_rng([config.seed, list(PHASES).index("meaning"), 1, i])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        chosen = np.full(config.meaning_views, i)
+        shown = _spread_moments(rng, len(chosen), model.clip_frames, store.frames.shape[1])
+        clips = _load_clips(store, chosen, shown, config.device)
+        frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
+        frames = frames.contiguous(memory_format=torch.channels_last)
+        appearance = network.appearance(frames, model.clip_frames)
+        pooled = network.moments(appearance, network.motion(frames, model.clip_frames))
+        moments.append(pooled.unflatten(0, (-1, model.clip_frames)).half().cpu())
+        if teacher is not None:
+            last = teacher.maps(frames, model.clip_frames)[-1][0]
+            wanted.append(teacher.hidden(last, model.clip_frames).cpu())
+    if not wanted:
+        return torch.stack(moments), None
+    hidden = torch.stack(wanted)
+    return torch.stack(moments), functional.normalize(hidden - hidden.mean((0, 1)), dim=2)
 
 
 class _FrameSampler:
@@ -422,8 +457,9 @@ class _Run:
         learned = [*self.parameters, *self.scaffold.parameters()]
         self.optimizer = torch.optim.AdamW(learned, lr=phase.rate, weight_decay=0.02)
         self.average = [p.detach().clone() for p in self.parameters]
-        for key, module in self.network.named_children():
-            module.train(f"{key}.".startswith(PHASES[name]))
+        # Statistics of a batch are used by contrast alone; distillation froze those of motion.
+        self.network.eval()
+        self.network.appearance.train(name == "copies")
         if self._resumed is None:
             self.step = 0
         elif self._resumed["optimizer"] is not None:

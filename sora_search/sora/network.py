@@ -116,7 +116,7 @@ class ModelConfig:
 
 
 class ConvUnit(nn.Sequential):
-    """Convolution, normalisation if asked for, and ReLU6 unless it is linear."""
+    """Convolution, batch normalisation, and ReLU6 unless it is linear."""
 
     def __init__(
         self,
@@ -126,7 +126,6 @@ class ConvUnit(nn.Sequential):
         *,
         stride: int = 1,
         groups: int = 1,
-        normalize: bool,
         linear: bool = False,
     ) -> None:
         super().__init__()
@@ -138,11 +137,8 @@ class ConvUnit(nn.Sequential):
             self.pad = nn.ZeroPad2d((before, kernel - 2 - before) * 2)
             padding = 0
         # Named by hand, so that the keys of a checkpoint say what a tensor is.
-        self.conv = nn.Conv2d(
-            channels, out, kernel, stride, padding, groups=groups, bias=not normalize
-        )
-        if normalize:
-            self.norm = nn.BatchNorm2d(out)
+        self.conv = nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(out)
         if not linear:
             self.act = nn.ReLU6()
 
@@ -175,24 +171,21 @@ class TemporalConv(nn.Module):
 class InvertedBottleneck(nn.Module):
     """Widen by 1x1, filter each channel over space and then time, narrow by 1x1, add the input."""
 
-    def __init__(self, channels: int, config: BlockConfig, *, normalize: bool) -> None:
+    def __init__(self, channels: int, config: BlockConfig) -> None:
         super().__init__()
-        self.widen = ConvUnit(channels, config.expanded, normalize=normalize)
+        self.widen = ConvUnit(channels, config.expanded)
         self.space = ConvUnit(
             config.expanded,
             config.expanded,
             config.space,
             stride=config.stride,
             groups=config.expanded,
-            normalize=normalize,
         )
         self.time = TemporalConv(config.expanded, config.time) if config.time > 1 else None
-        self.narrow = ConvUnit(config.expanded, config.out, normalize=normalize, linear=True)
+        self.narrow = ConvUnit(config.expanded, config.out, linear=True)
         self.stride = config.stride
         same = config.stride == 1 and channels == config.out
-        self.shortcut = (
-            None if same else ConvUnit(channels, config.out, normalize=normalize, linear=True)
-        )
+        self.shortcut = None if same else ConvUnit(channels, config.out, linear=True)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """Maps ``(B * T, C, H, W)`` of clips of `frames` frames; the side may halve."""
@@ -209,34 +202,27 @@ class InvertedBottleneck(nn.Module):
 
 
 class Pathway(nn.Module):
-    """A trunk: stem, stages of inverted bottlenecks, and a last widening 1x1 convolution.
-
-    Without normalisation the layers are plain affine maps. That is what distillation
-    wants: its targets have absolute levels, which batch statistics would remove
-    (measured: the error of a block falls 3-10 times lower).
-    """
+    """A trunk: stem, stages of inverted bottlenecks, and a last widening 1x1 convolution."""
 
     def __init__(
         self,
         stem: int,
         stages: tuple[tuple[BlockConfig, ...], ...],
         out: int,
-        *,
-        normalize: bool,
     ) -> None:
         super().__init__()
-        self.stem = ConvUnit(3, stem, 3, stride=2, normalize=normalize)
+        self.stem = ConvUnit(3, stem, 3, stride=2)
         self.stages = nn.ModuleList()
         channels = stem
         self.widths: list[int] = []
         for stage in stages:
             blocks = nn.ModuleList()
             for config in stage:
-                blocks.append(InvertedBottleneck(channels, config, normalize=normalize))
+                blocks.append(InvertedBottleneck(channels, config))
                 channels = config.out
             self.stages.append(blocks)
             self.widths.append(channels)
-        self.last = ConvUnit(channels, out, normalize=normalize)
+        self.last = ConvUnit(channels, out)
         self.widths.append(out)
 
     def forward(self, frames: Tensor, clip_frames: int) -> list[Tensor]:
@@ -324,11 +310,9 @@ class SoraNetwork(nn.Module):
         self.config = config
         torch.manual_seed(seed)
         self.appearance = Pathway(
-            config.appearance_stem, config.appearance_stages, config.appearance_out, normalize=True
+            config.appearance_stem, config.appearance_stages, config.appearance_out
         )
-        self.motion = Pathway(
-            config.motion_stem, config.motion_stages, config.motion_out, normalize=False
-        )
+        self.motion = Pathway(config.motion_stem, config.motion_stages, config.motion_out)
         self.identity_pooling = SpacePooling(
             self.appearance.widths, windowed=-1, grid=config.space_grid
         )
@@ -350,22 +334,26 @@ class SoraNetwork(nn.Module):
         frames = clips.flatten(0, 1)
         appearance = self.appearance(frames, self.config.clip_frames)
         motion = self.motion(frames, self.config.clip_frames)
-        vectors = torch.cat([self.identity(appearance), self.meaning(appearance, motion)], 1)
-        halves: Tensor = vectors.unflatten(0, (-1, self.config.clip_frames))
-        return halves * 0.5**0.5
+        clip_shape = (-1, self.config.clip_frames)
+        identity: Tensor = self.identity(appearance).unflatten(0, clip_shape)
+        moments: Tensor = self.moments(appearance, motion).unflatten(0, clip_shape)
+        meaning = self.meaning(moments)
+        return torch.cat([identity, meaning], 2) * 0.5**0.5
 
     def identity(self, appearance: list[Tensor]) -> Tensor:
         """Which footage each frame is, ``(B * T, identity_dim)``, unit rows."""
         hidden = self.identity_hidden(self.identity_pooling(appearance))
-        return functional.normalize(self.identity_out(hidden), dim=1)
+        half: Tensor = self.identity_out(hidden)
+        return functional.normalize(half, dim=1)
 
-    def meaning(self, appearance: list[Tensor], motion: list[Tensor]) -> Tensor:
-        """What happens around each frame, ``(B * T, meaning_dim)``, unit rows."""
-        pooled = [self.motion_pooling(motion[1:]), appearance[-1].mean((2, 3))]
-        moments = self.meaning_hidden(torch.cat(pooled, 1))
-        moments = moments.unflatten(0, (-1, self.config.clip_frames))
-        around = self.time_pooling(moments).flatten(0, 1)
-        return functional.normalize(self.meaning_out(around), dim=1)
+    def moments(self, appearance: list[Tensor], motion: list[Tensor]) -> Tensor:
+        """What the meaning half is made of, pooled over space alone, ``(B * T, W)``."""
+        return torch.cat([self.motion_pooling(motion[1:]), appearance[-1].mean((2, 3))], 1)
+
+    def meaning(self, moments: Tensor) -> Tensor:
+        """What happens around each moment ``(B, T, W)``: unit rows ``(B, T, meaning_dim)``."""
+        half: Tensor = self.meaning_out(self.time_pooling(self.meaning_hidden(moments)))
+        return functional.normalize(half, dim=2)
 
 
 class FullyConnected(nn.Sequential):

@@ -1,0 +1,160 @@
+"""Training: it learns, it goes on exactly where it was stopped, and it refuses what cannot work."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sora_search.datatypes import Progress
+from sora_search.errors import ConfigError, TrainingError
+from sora_search.learning import distillation
+from sora_search.learning.datasets import STORED_FRAMES, STORED_SIZE, Clip, ClipDataset, FrameStore
+from sora_search.learning.training import TrainConfig, train
+from sora_search.sora.network import ModelConfig, SoraNetwork
+
+TEACHER = """
+from torch import nn
+from sora_search.sora.network import ModelConfig, SoraNetwork
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        motion = SoraNetwork(ModelConfig(), seed=7).motion
+        self.stem, self.blocks, self.head = motion.stem, motion.stages, motion.last
+        self.hid, self.cls = nn.Linear(480, 64), nn.Linear(64, 10)
+
+def load():
+    return Network()
+"""
+
+CONFIG = TrainConfig(
+    blocks_steps=2,
+    blocks_frames=4,
+    chain_steps=2,
+    copies_steps=3,
+    meaning_steps=3,
+    clips_per_step=2,
+    frames_per_step=6,
+    meaning_clips=3,
+    appearance_weight=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def store() -> FrameStore:
+    rng = np.random.default_rng(0)
+    shape = (6, STORED_FRAMES, STORED_SIZE // 16, STORED_SIZE // 16, 3)
+    coarse = rng.integers(0, 256, shape, np.uint8)
+    frames = coarse.repeat(16, 2).repeat(16, 3)
+    clips = [Clip(Path(f"{i}"), cluster=f"{i // 2}", source="s") for i in range(6)]
+    return FrameStore(ClipDataset(tuple(clips)), frames)
+
+
+@pytest.fixture
+def teacher_dir(tmp_path: Path) -> Path:
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "movinet.py").write_text(TEACHER)
+    return tmp_path / "teacher"
+
+
+def test_a_run_goes_through_all_phases_and_changes_what_each_is_for(
+    store: FrameStore, teacher_dir: Path, tmp_path: Path
+) -> None:
+    seen: list[Progress] = []
+    network = train(
+        CONFIG,
+        store,
+        out_dir=tmp_path / "run",
+        teacher_dir=teacher_dir,
+        on_progress=seen.append,
+    )
+    assert [p.phase for p in seen if p.num_done == p.num_total] == list(CONFIG.phases)
+    start = SoraNetwork(ModelConfig(), seed=CONFIG.seed).state_dict()
+    for key in (
+        "motion.stem.conv.weight",
+        "appearance.stem.conv.weight",
+        "identity_out.weight",
+        "meaning_out.weight",
+    ):
+        assert not torch.equal(network.state_dict()[key], start[key])
+    rows = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {row["phase"] for row in rows} == set(CONFIG.phases)
+
+
+@pytest.mark.parametrize("stop_at", [("copies", 2), ("meaning", 1)])
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
+    store: FrameStore, tmp_path: Path, stop_at: tuple[str, int]
+) -> None:
+    config = replace(CONFIG, phases=("copies", "meaning"), save_every_s=0.0)
+    whole = train(config, store, out_dir=tmp_path / "whole")
+
+    def stop(progress: Progress) -> None:
+        if (progress.phase, progress.num_done) == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, store, out_dir=tmp_path / "stopped", on_progress=stop)
+    resumed = train(config, store, out_dir=tmp_path / "stopped")
+    for key, x in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[key], x, rtol=0, atol=0, msg=key)
+
+
+def test_copies_are_learned(store: FrameStore, tmp_path: Path) -> None:
+    config = replace(CONFIG, phases=("copies",), copies_steps=25, copies_rate=3e-3)
+    train(config, store, out_dir=tmp_path / "run")
+    rows = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["contrast"] < rows[0]["contrast"] - 0.2
+
+
+def test_a_finished_run_lends_what_its_phases_learned(store: FrameStore, tmp_path: Path) -> None:
+    first = train(replace(CONFIG, phases=("copies",)), store, out_dir=tmp_path / "copies")
+    second = train(
+        replace(CONFIG, phases=("meaning",)),
+        store,
+        out_dir=tmp_path / "meaning",
+        init=[tmp_path / "copies"],
+    )
+    key = "appearance.stages.0.0.widen.conv.weight"
+    assert torch.equal(first.state_dict()[key], second.state_dict()[key])
+
+
+def test_a_student_equal_to_its_teacher_misses_nothing(teacher_dir: Path) -> None:
+    teacher = distillation.load_teacher(teacher_dir)
+    student, other = (SoraNetwork(ModelConfig(), seed=seed).motion for seed in (7, 8))
+    frames = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    maps = teacher.maps(frames, 2)
+    with torch.no_grad():
+        assert distillation.block_loss(student, frames, maps, 2).item() == pytest.approx(
+            0, abs=1e-6
+        )
+        terms = distillation.chain_loss(teacher, student, frames, maps, 2)
+        assert sum(x.item() for x in terms.values()) == pytest.approx(0, abs=1e-5)
+        assert distillation.block_loss(other, frames, maps, 2) > 0.1
+
+
+def test_what_cannot_work_is_refused(store: FrameStore, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'blocks' needs a teacher"):
+        train(CONFIG, store, out_dir=tmp_path / "a")
+    with pytest.raises(ConfigError, match="unknown phase 'dreams'"):
+        train(replace(CONFIG, phases=("dreams",)), store, out_dir=tmp_path / "b")
+    with pytest.raises(ConfigError, match=r"need a movinet\.py"):
+        train(CONFIG, store, out_dir=tmp_path / "c", teacher_dir=tmp_path)
+    config = replace(CONFIG, phases=("copies",), copies_steps=1)
+    train(config, store, out_dir=tmp_path / "d")
+    with pytest.raises(ConfigError, match="other settings"):
+        train(replace(config, seed=1), store, out_dir=tmp_path / "d")
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(
+    store: FrameStore, tmp_path: Path
+) -> None:
+    config = replace(
+        CONFIG, phases=("copies",), copies_steps=40, copies_rate=1e30, save_every_s=0.0
+    )
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        train(config, store, out_dir=tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "checkpoint_last" / "state.pt", weights_only=True)
+    assert state["step"] >= 1
