@@ -80,7 +80,7 @@ def make_corpus(folder: Path) -> None:
     for name, (package, file) in REAL.items():
         path = folder / f"{name}.mp4"
         if not path.exists():
-            shutil.copyfile(Path(distribution(package).locate_file(file)), path)
+            shutil.copyfile(str(distribution(package).locate_file(file)), path)
 
 
 def make_clip(source: Path, path: Path) -> Path:
