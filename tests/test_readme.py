@@ -17,6 +17,8 @@ SHORT_TRAINING = """
 [train]
 copies_steps = 1
 frames_per_step = 4
+meaning_steps = 1
+meaning_clips = 2
 """
 
 

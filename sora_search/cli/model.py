@@ -24,7 +24,7 @@ from sora_search.cli.progress import shown_progress
 from sora_search.errors import ConfigError
 
 # What can be learned from clips alone.
-PHASES_WITHOUT_TEACHER = ("copies",)
+PHASES_WITHOUT_TEACHER = ("copies", "meaning")
 
 model_app = typer.Typer(
     help="Models: list, show, train, evaluate, export.",
