@@ -1,5 +1,7 @@
 """`sora-search model`: which models there are, how good they are, and how one comes to be."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -105,7 +107,8 @@ def train_command(
     flags = {"seed": seed, "phases": phases, "device": None if device == "auto" else device}
     train_config = config.load(TrainConfig, "train", flags, path=config_file)
     dataset = ClipDataset.open(data, splits=split)
-    with shown_progress(quiet=quiet) as on_progress:
+    # What a teacher's own code prints is no result.
+    with shown_progress(quiet=quiet) as on_progress, redirect_stdout(sys.stderr):
         store = FrameStore.build(
             dataset, output / "frames", jobs=jobs or num_cores(), on_progress=on_progress
         )
