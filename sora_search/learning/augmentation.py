@@ -178,7 +178,7 @@ def _relit(view: Tensor, generator: torch.Generator) -> Tensor:
     color = view - luma
     turned = color * cos + (color.roll(1, 1) - color.roll(-1, 1)) * sin
     saturation = uniform(generator, shape, 0.5, 1.5)
-    saturation = torch.where(_some(generator, num, 0.2), torch.zeros(1), saturation)
+    saturation = torch.where(_some(generator, num, 0.45), torch.zeros(1), saturation)
     return (luma + turned * saturation).clamp(0, 1)
 
 

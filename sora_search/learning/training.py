@@ -36,7 +36,7 @@ from sora_search.sora.network import ModelConfig, SoraNetwork
 
 PHASES = {
     "blocks": ("motion.",),
-    "chain": ("motion.",),
+    "chain": ("motion.stages.", "motion.last."),
     "copies": ("appearance.", "identity_"),
     "meaning": ("meaning_",),
 }
@@ -53,7 +53,7 @@ class TrainConfig:
     """Which parts of the training run, in this order."""
     blocks_steps: int = 3000
     """Steps of fitting single blocks."""
-    blocks_rate: float = 3e-3
+    blocks_rate: float = 1e-2
     """Highest learning rate there."""
     chain_steps: int = 8000
     """Steps of distilling end to end."""
@@ -61,6 +61,8 @@ class TrainConfig:
     """Highest learning rate there."""
     blocks_frames: int = 8
     """Frames of a clip there; the blocks look at a few at a time only."""
+    chain_frames: int = 8
+    """Frames of a clip there."""
     clips_per_step: int = 8
     """Clips in a step of distillation."""
     copies_steps: int = 5000
@@ -219,7 +221,7 @@ def _distillation_phase(
     _to_channels_last(teacher.to(config.device))
     weights = store.dataset.weights()
     model = network.config
-    num_frames = config.blocks_frames if name == "blocks" else model.clip_frames
+    num_frames = config.blocks_frames if name == "blocks" else config.chain_frames
 
     def batch(step: int, num_clips: int) -> tuple[Tensor, list[list[Tensor]]]:
         rng = batch_rng(config, name, step)
@@ -239,7 +241,7 @@ def _distillation_phase(
     def losses(step: int) -> dict[str, Tensor]:
         frames, maps = batch(step, config.clips_per_step)
         if name == "blocks":
-            return {"blocks": distillation.block_loss(network.motion, frames, maps, num_frames)}
+            return {"blocks": distillation.block_loss(network.motion, maps, num_frames)}
         return distillation.chain_loss(teacher, network.motion, frames, maps, num_frames)
 
     steps, rate = (

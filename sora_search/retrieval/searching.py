@@ -39,6 +39,7 @@ from sora_search.media.probing import uri_of
 from sora_search.retrieval.alignment import AlignedSpan, Timeline, align_videos, join_spans
 from sora_search.retrieval.candidates import find_candidates
 from sora_search.retrieval.scoring import (
+    LIKENESS_RANGE,
     MATCH_STRENGTH,
     WEIGHTS,
     Weights,
@@ -265,18 +266,19 @@ def _find_similar(
 ) -> Iterator[tuple[int, float]]:
     """Videos by the likeness of their mean vectors to that of the query."""
     query = weigh(mean_vector(embedding.vectors)[None], WEIGHTS[weights])
+    zero_point = find_zero_point(query, background, bounds=LIKENESS_RANGE)
     some = np.linspace(0, len(embedding) - 1, min(len(embedding), NUM_MOMENTS)).astype(int)
-    moments = weigh(embedding.vectors[some], WEIGHTS[weights])
     candidates = find_candidates(
         index,
-        np.concatenate([query, moments]),
-        zero_point=find_zero_point(moments, background),
+        np.concatenate([query, weigh(embedding.vectors[some], WEIGHTS[weights])]),
+        zero_point=zero_point,
         limit=MAX_CANDIDATES,
         exclude_video_ids=exclude_video_ids,
     )
     video_ids = sorted({candidate.video_id for candidate in candidates} | loaded.keys())
     for video_id, video in _load(index, video_ids, loaded).items():
-        score = _rounded(score_of_likeness(float((query @ mean_vector(video.vectors))[0])))
+        similarity = float((query @ mean_vector(video.vectors))[0])
+        score = _rounded(score_of_likeness(similarity, zero_point))
         if score > 0:
             yield video_id, score
 
