@@ -57,7 +57,7 @@ class TrainConfig:
     """Highest learning rate there."""
     chain_steps: int = 8000
     """Steps of distilling end to end."""
-    chain_rate: float = 1e-3
+    chain_rate: float = 4e-3
     """Highest learning rate there."""
     blocks_frames: int = 8
     """Frames of a clip there; the blocks look at a few at a time only."""

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sora_search.errors import MissingDependencyError, ModelNotFoundError
@@ -33,7 +35,7 @@ class FrameInput(nn.Module):
         return vectors
 
 
-def export_model(model: str | Path, *, frames: np.ndarray | None = None) -> Path:
+def export_model(model: str | Path, *, frames: NDArray[np.uint8] | None = None) -> Path:
     """Write the ONNX file of a model beside its other files.
 
     Args:
@@ -54,29 +56,12 @@ def export_model(model: str | Path, *, frames: np.ndarray | None = None) -> Path
         frames = _test_clips(config.clip_frames, config.frame_size)
     clips = torch.from_numpy(frames)
     partial_path = path.with_name(path.name + ".partial")
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
     try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        torch.onnx.export(
-            FrameInput(network).eval(),
-            (clips[:2],),  # an example of one would fix the number of clips
-            partial_path,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            input_names=["frames"],
-            output_names=["vectors"],
-            dynamic_shapes={"frames": {0: torch.export.Dim("clips", min=1, max=4096)}},
-        )
+        _write_graph(FrameInput(network).eval(), clips[:2], partial_path)
     except ImportError as error:
         raise MissingDependencyError(
             f"exporting needs onnx and onnxscript ({error}): pip install 'sora-search[train]'"
         ) from error
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
     session = onnxruntime.InferenceSession(partial_path, providers=["CPUExecutionProvider"])
     (exported,) = session.run(None, {"frames": frames})
     with torch.no_grad():
@@ -92,7 +77,39 @@ def export_model(model: str | Path, *, frames: np.ndarray | None = None) -> Path
     return path
 
 
-def _test_clips(num_frames: int, size: int) -> np.ndarray:
+def _write_graph(network: nn.Module, clips: Tensor, path: Path) -> None:
+    import onnx  # of the extra `train`, as what torch exports with
+
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about itself
+            torch.onnx.export(
+                network,
+                (clips,),  # two: an example of one would fix the number of clips
+                path,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                input_names=["frames"],
+                output_names=["vectors"],
+                dynamic_shapes={"frames": {0: torch.export.Dim("clips", min=1, max=4096)}},
+            )
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    # A third of a megabyte tells which line of Python each node came from.
+    model = onnx.load(path)
+    for described in (*model.graph.node, *model.graph.value_info, model.graph, model):
+        described.ClearField("doc_string")
+        described.ClearField("metadata_props")
+    onnx.save(model, path)
+
+
+def _test_clips(num_frames: int, size: int) -> NDArray[np.uint8]:
     """Two clips of smooth moving noise and one of plain noise, uint8 ``(3, T, S, S, 3)``."""
     rng = np.random.default_rng(0)
     clips = [rng.integers(0, 256, (num_frames, size, size, 3), np.uint8)]

@@ -20,6 +20,7 @@ be distilled from it stage by stage.
 Pure torch: no files, no devices, no settings but `ModelConfig`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -337,8 +338,7 @@ class SoraNetwork(nn.Module):
         clip_shape = (-1, self.config.clip_frames)
         identity: Tensor = self.identity(appearance).unflatten(0, clip_shape)
         moments: Tensor = self.moments(appearance, motion).unflatten(0, clip_shape)
-        meaning = self.meaning(moments)
-        return torch.cat([identity, meaning], 2) * 0.5**0.5
+        return torch.cat([identity, self.meaning(moments)], 2) * math.sqrt(0.5)
 
     def identity(self, appearance: list[Tensor]) -> Tensor:
         """Which footage each frame is, ``(B * T, identity_dim)``, unit rows."""
