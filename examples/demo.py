@@ -59,6 +59,8 @@ def main() -> None:
     print("and compressed hard. Where did it come from?\n")
 
     index = ["--index", str(FOLDER / "index_data")]
+    # Always the whole way, with the model of today.
+    shutil.rmtree(FOLDER / "index_data", ignore_errors=True)
     picture = FOLDER / "answer.jpg"
     sora_search("index", str(videos), *index)
     sora_search("query", str(clip), "-k", "3", "--save", str(picture), *index)
