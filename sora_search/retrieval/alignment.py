@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.datatypes import TimeSpan
-from sora_search.retrieval.paths import Path, find_paths
+from sora_search.retrieval.paths import EDGE_SHARE, Path, find_paths
 
 FLOOR = -0.3
 """Least evidence of a cell: one bad moment must not end a path."""
@@ -35,6 +35,9 @@ WINDOW_S = 2.0
 
 FINEST_STEP_S = 0.125
 """Steps of the common grid are this times a power of two, so that few grids occur."""
+
+SPEED_GAIN = 0.01
+"""A speed other than the original's must raise the mean similarity along the line by so much."""
 
 _MAX_CELLS = 4_000_000
 """Videos are aligned together up to this many cells, which bounds memory."""
@@ -355,20 +358,28 @@ class _Pair:
         def to_row(time_s: float) -> float:
             return (time_s - offset_s) / speed
 
-        row_edges = list(self._edges(self.rows, int(path.rows[0]), int(path.rows[-1])))
-        column_edges = list(self._edges(self.columns, int(path.columns[0]), int(path.columns[-1])))
-        row_at_end = (path.rows[0] == 0, path.rows[-1] == len(self.rows) - 1)
-        column_at_end = (path.columns[0] == 0, path.columns[-1] == len(self.columns) - 1)
+        on_rows = _strong_run(
+            self.evidence,
+            (self.rows.times_s * speed + offset_s - self.columns.times_s[0]) / self.step_s,
+            path.rows,
+        )
+        on_columns = _strong_run(
+            self.evidence.T,
+            ((self.columns.times_s - offset_s) / speed - self.rows.times_s[0]) / self.step_s,
+            path.columns,
+        )
+        row_edges = list(self._edges(self.rows, *on_rows))
+        column_edges = list(self._edges(self.columns, *on_columns))
+        row_at_end = (on_rows[0] == 0, on_rows[1] == len(self.rows) - 1)
+        column_at_end = (on_columns[0] == 0, on_columns[1] == len(self.columns) - 1)
         for k in range(2):
             # The border of a file is known exactly; an edge inside both is known
             # to half a step on each, so their mean is better than either.
-            if row_at_end[k] and not column_at_end[k]:
-                column_edges[k] = to_column(row_edges[k])
-            elif column_at_end[k] and not row_at_end[k]:
+            if column_at_end[k] and not row_at_end[k]:
                 row_edges[k] = to_row(column_edges[k])
-            else:
+            elif not row_at_end[k]:
                 row_edges[k] = (row_edges[k] + to_row(column_edges[k])) / 2
-                column_edges[k] = to_column(row_edges[k])
+            column_edges[k] = to_column(row_edges[k])
         for k in range(2):
             # The line may leave a file a little: then both sides end at its border.
             column = min(max(column_edges[k], self.columns.start_s), self.columns.end_s)
@@ -410,9 +421,9 @@ def _fit_line(
 def _best_line(
     evidence: NDArray[np.float32], path: Path, rows: Timeline, columns: Timeline, step_s: float
 ) -> tuple[float, float]:
-    """Of all lines near the path, the one with the most evidence.
+    """Of all lines near the path, the one with the most evidence; original speed if in doubt.
 
-    The path itself cannot tell: it likes even steps, and wanders where all is alike.
+    The path itself cannot tell: it likes even steps, and wanders where little changes.
     """
     on_row = np.unique(np.linspace(path.rows[0], path.rows[-1], 64).astype(int))
     middle_s = (rows.times_s[on_row[0]] + rows.times_s[on_row[-1]]) / 2
@@ -421,13 +432,48 @@ def _best_line(
     at_middle = around_s + np.linspace(-1.5, 1.5, 25)
     at_s = at_middle[:, None, None] + speeds[:, None] * (rows.times_s[on_row] - middle_s)
     place = (at_s - columns.times_s[0]) / step_s
-    left = np.clip(np.floor(place).astype(np.int64), 0, max(0, len(columns) - 2))
-    share = np.clip(place - left, 0, 1).astype(np.float32)
-    right = np.minimum(left + 1, len(columns) - 1)
-    found = evidence[on_row, left] * (1 - share) + evidence[on_row, right] * share
-    found[(place < -0.5) | (place > len(columns) - 0.5)] = 0
-    best, speed = np.unravel_index(int(found.mean(axis=2).argmax()), found.shape[:2])
+    found = _read_between(evidence, on_row, place)
+    level = found.mean(axis=2)
+    speed = int(level.max(axis=0).argmax())
+    original = len(speeds) // 2
+    if level[:, speed].max() < level[:, original].max() + SPEED_GAIN:
+        speed = original
+    best = int(level[:, speed].argmax())
     return float(at_middle[best] - speeds[speed] * middle_s), float(speeds[speed])
+
+
+def _read_between(
+    evidence: NDArray[np.float32], on_row: NDArray[np.int64], place: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Evidence at fractional columns, linear between cells; 0 outside."""
+    last = evidence.shape[1] - 1
+    left = np.clip(np.floor(place).astype(np.int64), 0, max(0, last - 1))
+    share = np.clip(place - left, 0, 1).astype(np.float32)
+    right = np.minimum(left + 1, last)
+    found = evidence[on_row, left] * (1 - share) + evidence[on_row, right] * share
+    return np.asarray(np.where((place < -0.5) | (place > last + 0.5), 0, found), np.float32)
+
+
+def _strong_run(
+    evidence: NDArray[np.float32], place: NDArray[np.float64], of_path: NDArray[np.int64]
+) -> tuple[int, int]:
+    """First and last row of a range by the evidence under its line, as `paths` cuts weak ends.
+
+    The path may end a little before the line does, or beside it where little changes.
+    """
+    first, last = int(of_path[0]), int(of_path[-1])
+    level = _read_between(evidence, np.arange(len(evidence)), place)
+    inside = level[first : last + 1]
+    if not (inside > 0).any():
+        return first, last
+    strong = level >= EDGE_SHARE * np.median(inside[inside > 0])
+    within = first + np.flatnonzero(strong[first : last + 1])
+    before = np.flatnonzero(~strong[: within[0]])
+    after = np.flatnonzero(~strong[within[-1] + 1 :])
+    return (
+        int(before[-1]) + 1 if len(before) else 0,
+        int(within[-1] + after[0]) if len(after) else len(strong) - 1,
+    )
 
 
 def _fit_votes(
@@ -478,8 +524,9 @@ def _peaks(
     usable = inside & (sharpness > 1e-4)
     shift = np.zeros(len(rows))
     shift[usable] = 0.5 * (after - before)[usable] / sharpness[usable]
-    # Where a neighbour is as good as the cell, the path only passes by: no peak here.
-    usable &= np.abs(shift) <= 0.75
+    # Where a neighbor is as good as the cell, the path only passes by: no peak here. And a
+    # cut between two shots, or the end of the range, is no flank of a peak.
+    usable &= (np.abs(shift) <= 0.75) & (np.minimum(before, after) > 0.5 * here)
     return np.clip(shift, -0.5, 0.5), np.where(usable, sharpness, 0.0)
 
 

@@ -211,7 +211,10 @@ def _find_copies(
             if strength >= MATCH_STRENGTH:
                 scored.append((span, _rounded(score_of_match(strength))))
         if scored:
-            yield FoundVideo(video_id, max(score for _, score in scored), tuple(scored))
+            # Of a video that is merely similar one range says where; many would say nothing.
+            best_score = max(score for _, score in scored)
+            shown = scored if kind_of(best_score) == "copy" else scored[:1]
+            yield FoundVideo(video_id, best_score, tuple(shown))
 
 
 def _align_candidates(

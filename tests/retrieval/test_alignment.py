@@ -43,7 +43,7 @@ def assert_near(span: TimeSpan | None, start_s: float, end_s: float, within_s: f
     assert abs(span.end_s - end_s) <= within_s, (span.end_s, end_s)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10_000),
     start_s=st.floats(2, 40),
@@ -63,7 +63,7 @@ def test_planted_range_is_found_with_its_ends(
     spans = align(matrix, zero_point=ZERO, rows=rows, columns=columns)
     best = spans[0]
     assert_near(best.row_span, 0, rows.end_s, 0.25)
-    assert_near(best.column_span, start_s, start_s + speed * rows.end_s, 0.3)
+    assert_near(best.column_span, start_s, start_s + speed * rows.end_s, 0.5)
     assert best.window_evidence > 0.35
     assert len(spans) == 1, spans
 
@@ -84,7 +84,7 @@ def test_start_of_a_planted_range_is_finer_than_a_sample() -> None:
     assert max(errors) < 0.25
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10_000), excerpt_s=st.floats(2, 6), at_s=st.floats(3, 12))
 def test_excerpt_inside_another_video_ends_where_it_ends(
     seed: int, excerpt_s: float, at_s: float
@@ -107,7 +107,7 @@ def test_excerpt_inside_another_video_ends_where_it_ends(
     assert_near(spans[0].column_span, 25.2, 25.2 + excerpt_s, 1.1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10_000), is_swapped=st.booleans())
 def test_two_ranges_are_both_found_in_either_order(seed: int, is_swapped: bool) -> None:
     video = Footage(seed)
@@ -145,6 +145,20 @@ def test_two_excerpts_of_one_video_do_not_melt_over_a_gap() -> None:
         assert_near(span.row_span, start_s, start_s + 3, 0.5)
 
 
+def test_excerpt_in_which_little_changes_keeps_its_length() -> None:
+    video, other = Footage(13, change_s=6.0), Footage(14)
+    rows, columns = Timeline.regular(40), Timeline.regular(20)
+    times = rows.times_s
+    query = other.at(times)
+    query[6:12] = video.at(times[6:12])
+    best = align(
+        similarity_of(query, video.at(columns.times_s), 0.005), zero_point=0.55, columns=columns
+    )[0]
+    assert_near(best.row_span, 3, 6, 0.6)
+    assert best.column_span is not None
+    assert best.column_span.duration_s == pytest.approx(3, abs=0.7)
+
+
 def test_short_loss_does_not_end_a_range() -> None:
     video = Footage(3)
     rows, columns = Timeline.regular(24), Timeline.regular(80)
@@ -167,7 +181,7 @@ def test_repeated_piece_is_found_at_each_place(num_times: int) -> None:
     assert starts == pytest.approx([place / 2 for place in places], abs=0.3)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10_000), speed=st.sampled_from([0.8, 1.0, 1.25]))
 def test_transposing_swaps_the_sides(seed: int, speed: float) -> None:
     video = Footage(seed)
@@ -186,7 +200,7 @@ def test_transposing_swaps_the_sides(seed: int, speed: float) -> None:
         assert_near(theirs, mine.start_s, mine.end_s, 0.2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10_000),
     shape=st.tuples(st.integers(1, 80), st.integers(1, 300)),
