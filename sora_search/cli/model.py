@@ -122,7 +122,13 @@ def train_command(
             teacher_dir=teacher,
             on_progress=on_progress,
         )
-    card = save_network(network, output / "model", training={"data": data.name})
+    history = {
+        "data": data.absolute().name,
+        "num_clips": len(store.dataset),
+        "teacher": teacher.absolute().name if teacher else None,
+        "settings": to_object(train_config),
+    }
+    card = save_network(network, output / "model", training=history)
     print_line(f"{output / 'model'}: {card.model_id}")
     if not quiet:
         print_line(f"to search with it: sora-search model export {output / 'model'}", error=True)

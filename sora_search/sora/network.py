@@ -172,8 +172,9 @@ class TemporalConv(nn.Module):
 class InvertedBottleneck(nn.Module):
     """Widen by 1x1, filter each channel over space and then time, narrow by 1x1, add the input."""
 
-    def __init__(self, channels: int, config: BlockConfig) -> None:
+    def __init__(self, channels: int, config: BlockConfig, *, shortcut_window: int = 2) -> None:
         super().__init__()
+        self.shortcut_window = shortcut_window
         self.widen = ConvUnit(channels, config.expanded)
         self.space = ConvUnit(
             config.expanded,
@@ -197,7 +198,11 @@ class InvertedBottleneck(nn.Module):
         kept = x
         if self.shortcut is not None:
             if self.stride > 1:
-                kept = functional.avg_pool2d(kept, 2)
+                # Of a window that reaches over the edge, what is inside counts.
+                window, wide = self.shortcut_window, self.shortcut_window > 2
+                kept = functional.avg_pool2d(
+                    kept, window, 2, ceil_mode=wide, count_include_pad=False
+                )
             kept = self.shortcut(kept)
         return kept + y
 
@@ -210,6 +215,8 @@ class Pathway(nn.Module):
         stem: int,
         stages: tuple[tuple[BlockConfig, ...], ...],
         out: int,
+        *,
+        shortcut_window: int = 2,
     ) -> None:
         super().__init__()
         self.stem = ConvUnit(3, stem, 3, stride=2)
@@ -219,7 +226,7 @@ class Pathway(nn.Module):
         for stage in stages:
             blocks = nn.ModuleList()
             for config in stage:
-                blocks.append(InvertedBottleneck(channels, config))
+                blocks.append(InvertedBottleneck(channels, config, shortcut_window=shortcut_window))
                 channels = config.out
             self.stages.append(blocks)
             self.widths.append(channels)
@@ -313,7 +320,10 @@ class SoraNetwork(nn.Module):
         self.appearance = Pathway(
             config.appearance_stem, config.appearance_stages, config.appearance_out
         )
-        self.motion = Pathway(config.motion_stem, config.motion_stages, config.motion_out)
+        # Its shortcuts look at as much as those of its teacher: they cannot learn to.
+        self.motion = Pathway(
+            config.motion_stem, config.motion_stages, config.motion_out, shortcut_window=3
+        )
         self.identity_pooling = SpacePooling(
             self.appearance.widths, windowed=-1, grid=config.space_grid
         )
