@@ -123,13 +123,11 @@ def test_a_finished_run_lends_what_its_phases_learned(store: FrameStore, tmp_pat
 
 def test_a_student_equal_to_its_teacher_misses_nothing(teacher_dir: Path) -> None:
     teacher = distillation.load_teacher(teacher_dir)
-    student, other = (SoraNetwork(ModelConfig(), seed=seed).motion for seed in (7, 8))
+    student, other = (SoraNetwork(ModelConfig(), seed=seed).eval().motion for seed in (7, 8))
     frames = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     maps = teacher.maps(frames, 2)
     with torch.no_grad():
-        assert distillation.block_loss(student, maps, 2).item() == pytest.approx(
-            0, abs=1e-6
-        )
+        assert distillation.block_loss(student, maps, 2).item() == pytest.approx(0, abs=1e-6)
         terms = distillation.chain_loss(teacher, student, frames, maps, 2)
         assert sum(x.item() for x in terms.values()) == pytest.approx(0, abs=1e-5)
         assert distillation.block_loss(other, maps, 2) > 0.1

@@ -62,7 +62,7 @@ def test_temporal_convolution_is_the_weighted_sum_of_the_last_frames() -> None:
 
 @torch.no_grad()
 def test_a_step_over_space_halves_the_side_and_starts_at_even_pixels() -> None:
-    block = InvertedBottleneck(3, BlockConfig(6, 5, stride=2), normalize=False)
+    block = InvertedBottleneck(3, BlockConfig(6, 5, stride=2)).eval()
     assert block(torch.rand(2, 3, 32, 32), 1).shape == (2, 5, 16, 16)
     corner = torch.zeros(1, 3, 32, 32)
     corner[..., 0, 0] = 1
