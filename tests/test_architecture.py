@@ -20,7 +20,6 @@ ROWS: list[set[str]] = [
     {"sora"},
     {"learning", "index"},
     {"retrieval"},
-    {"applications"},
     {"backends"},
     {"cli", "web"},
 ]
