@@ -42,9 +42,9 @@ COPY_STRENGTH = 0.66
 """Strength from which on aligned footage is called a `copy`.
 
 Of 120 val clips against 312 others, with the identity half nearly trained: what comes
-from another source reaches .61 at most, signs before plain walls apart; 24 % lie above
-the threshold, all of them of the same set and camera as the video found (a robot cell,
-signs, empty sky), which takes verification on frames to tell apart. Of the same footage,
+from another source (by its name) reaches .61 at most, signs before plain walls apart; 24 %
+lie above the threshold, nearly all of the source of the video found (a robot cell, signs,
+empty sky), which takes verification on frames to tell apart. Of the same footage,
 the weakest tenth reaches .97 trimmed, .83 mirrored, .75 cropped to 85 %, .71 letterboxed;
 the median .76 with several edits at once, .52 cropped to 60 %.
 """
