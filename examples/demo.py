@@ -94,9 +94,9 @@ def make_clip(source: Path, path: Path) -> Path:
     clip = clips.unedited(clips.Clip(frames, FRAMES_PER_S))
     height, width = clip.size
     clip = clips.cropped(
-        clip, left=width // 8, top=height // 10, width=width * 3 // 4, height=height * 4 // 5
+        clip, left=width // 10, top=height // 20, width=width * 17 // 20, height=height * 17 // 20
     )
-    bars = np.zeros((len(clip), width * 9 // 16, clip.size[1], 3), np.uint8)
+    bars = np.zeros((len(clip), clip.size[0] * 6 // 5, clip.size[1], 3), np.uint8)
     clip = clips.pasted(clip, bars, left=0, top=(bars.shape[1] - clip.size[0]) // 2)
     clip = clips.retimed(clip, speed=SPEED)
     return write_video(path, clip.frames, frames_per_s=FRAMES_PER_S, crf=34)

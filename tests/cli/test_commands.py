@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CLIP_END_S, CLIP_START_S, printed_json, sora_search
+from interrupting import heed_interrupts
 from pixel_encoder import PixelEncoder
 
 import sora_search as ss
@@ -296,7 +297,13 @@ def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):
         with Path(f"videos/{number}.mp4").open("ab") as file:
             file.write(bytes([number]))  # another content each
     command = [sys.executable, "-m", "sora_search", "index", "videos", "-j1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None and not _num_indexed():
         time.sleep(0.05)

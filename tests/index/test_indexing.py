@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from interrupting import heed_interrupts
 from pixel_encoder import PixelEncoder
 from small_videos import write_small_video
 from troubled_encoder import BLUE, GREEN, MAGENTA, RED, TroubledEncoder, TroubledEncoderSpec
@@ -413,6 +414,7 @@ def begin_run(videos, tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heed_interrupts,
         )
         started.append(run)
         while line := run.stdout.readline():
