@@ -115,9 +115,7 @@ class SoraEncoder:
     ) -> VideoEmbedding:
         """Embed one video from a stream of its frames; see `VideoEncoder.encode`."""
         times: list[NDArray[np.float64]] = []
-        parts: list[NDArray[np.float32]] = []
-        for clip in self._clips(batches, times):
-            parts.append(clip)
+        parts = list(self._clips(batches, times))
         if not parts:
             raise ValueError("need at least one frame, got none")
         vectors = np.concatenate(parts)
