@@ -64,9 +64,11 @@ def train_command(
         typer.Option("--split", metavar="NAME", help="Rows of the manifest to learn from."),
     ] = ["train"],  # noqa: B006 - Typer copies it
     init: Annotated[
-        list[Path],
+        list[str],
         typer.Option(
-            "--init", metavar="DIR", help="A finished run whose learned parts to start from."
+            "--init",
+            metavar="NAME|DIR",
+            help="A model, or a finished run whose learned parts, to start from; the last counts.",
         ),
     ] = [],  # noqa: B006
     phase: Annotated[
@@ -98,11 +100,12 @@ def train_command(
     Steps and learning rates are settings: table [train] of the settings file.
     """
     from sora_search.learning.datasets import ClipDataset, FrameStore
-    from sora_search.learning.training import TrainConfig, train
+    from sora_search.learning.phases import TrainConfig
+    from sora_search.learning.training import train
     from sora_search.sora.checkpoint import save_network
 
     set_up_logging(verbose=verbose, quiet=quiet)
-    require_paths([data, *init, *([teacher] if teacher else [])])
+    require_paths([data, *([teacher] if teacher else [])])
     phases = tuple(phase) or (None if teacher else PHASES_WITHOUT_TEACHER)
     flags = {"seed": seed, "phases": phases, "device": None if device == "auto" else device}
     train_config = config.load(TrainConfig, "train", flags, path=config_file)

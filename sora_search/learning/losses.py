@@ -5,27 +5,21 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def copy_contrast(
-    first: Tensor, second: Tensor, *, temperature: float, ignored: Tensor | None = None
-) -> Tensor:
+def copy_contrast(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
     """Two views of a frame find each other among all views of the batch (NT-Xent).
 
     Args:
         first: One view of each frame, ``(N, D)``.
         second: The other view, ``(N, D)``.
         temperature: Of the softmax; lower looks harder at the nearest wrong ones.
-        ignored: Boolean ``(N, N)``: pairs of frames that are neither right nor wrong.
 
     Source: SimCLR, Chen et al., ICML 2020, as used for copies by SSCD, Pizzi et al., CVPR 2022.
     """
     num = len(first)
     vectors = torch.cat([first, second])
     logits = vectors @ vectors.T / temperature
-    blocked = torch.eye(2 * num, dtype=torch.bool, device=first.device)
-    if ignored is not None:
-        apart = ignored & ~torch.eye(num, dtype=torch.bool, device=first.device)
-        blocked = blocked | apart.repeat(2, 2)
-    logits = logits.masked_fill(blocked, float("-inf"))
+    itself = torch.eye(2 * num, dtype=torch.bool, device=first.device)
+    logits = logits.masked_fill(itself, float("-inf"))
     right = torch.arange(2 * num, device=first.device).roll(num)
     return functional.cross_entropy(logits, right)
 

@@ -1,113 +1,24 @@
-"""Training: one function, one visible loop, phases that can be stopped and resumed exactly.
-
-    blocks   each block of the motion pathway on its own, from the teacher   (needs a teacher)
-    chain    the motion pathway end to end, from the teacher                 (needs a teacher)
-    copies   the appearance pathway and the identity half, by contrast of edited copies
-    meaning  the meaning half, from what the teacher makes of whole clips    (with a teacher)
-             or by contrast of moments of one video                          (without)
-
-Every random choice of a step is drawn from the seed, the phase and the number of the
-step, so that a run that was stopped anywhere goes on as if it had not been.
-"""
+"""Training: one function, one visible loop, phases (`phases`) that stop and resume exactly."""
 
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sora_search.datatypes import OnProgress, Progress
 from sora_search.errors import ConfigError, TrainingError
-from sora_search.learning import augmentation, distillation
-from sora_search.learning import losses as losses_of
 from sora_search.learning.datasets import FrameStore
-from sora_search.learning.distillation import Teacher
+from sora_search.learning.distillation import load_teacher
+from sora_search.learning.phases import PHASE_MAKERS, PHASES, Phase, TrainConfig, to_channels_last
+from sora_search.sora.checkpoint import load_network
 from sora_search.sora.network import ModelConfig, SoraNetwork
-
-PHASES = {
-    "blocks": ("motion.",),
-    "chain": ("motion.stages.", "motion.last."),
-    "copies": ("appearance.", "identity_"),
-    "meaning": ("meaning_",),
-}
-"""Each phase with the prefixes of the parameters that it learns."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """How long and how fast to learn; the defaults are those of the shipped model."""
-
-    seed: int = 0
-    """Fixes every random choice."""
-    phases: tuple[str, ...] = tuple(PHASES)
-    """Which parts of the training run, in this order."""
-    blocks_steps: int = 3000
-    """Steps of fitting single blocks."""
-    blocks_rate: float = 1e-2
-    """Highest learning rate there."""
-    chain_steps: int = 8000
-    """Steps of distilling end to end."""
-    chain_rate: float = 4e-3
-    """Highest learning rate there."""
-    blocks_frames: int = 8
-    """Frames of a clip there; the blocks look at a few at a time only."""
-    chain_frames: int = 8
-    """Frames of a clip there."""
-    clips_per_step: int = 8
-    """Clips in a step of distillation."""
-    copies_steps: int = 5000
-    """Steps of learning to recognise copies."""
-    copies_rate: float = 2e-3
-    """Highest learning rate there."""
-    frames_per_step: int = 80
-    """Frames in a step of it, each in two views; to many comes another clip of their cluster."""
-    copies_temperature: float = 0.06
-    """Temperature of the contrast."""
-    spread_weight: float = 0.1
-    """Weight of spreading the vectors."""
-    appearance_weight: float = 3.0
-    """Weight of seeing in an edited frame what the second teacher sees in the plain one."""
-    meaning_steps: int = 3000
-    """Steps of learning what happens."""
-    meaning_rate: float = 2e-3
-    """Highest learning rate there."""
-    meaning_clips: int = 256
-    """Clips in a step of it."""
-    meaning_views: int = 2
-    """Views of each clip it learns from."""
-    save_every_s: float = 60.0
-    """Seconds between checkpoints."""
-    device: str = "cpu"
-    """Where to compute: `cpu` or `cuda`."""
-    threads: int = 1
-    """Threads of one operation on the CPU."""
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One part of a training: what it changes, for how long, and what it minimises."""
-
-    steps: int
-    rate: float
-    losses: Callable[[int], dict[str, Tensor]]
-    """The named terms of one step; their sum is minimised."""
-    scaffold: nn.Module = field(default_factory=nn.Identity)
-    """Layers that learn along and are thrown away."""
-    start: Callable[[], None] = lambda: None
-    """Done once, before the first step."""
-
-
-PhaseMaker = Callable[[TrainConfig, SoraNetwork, FrameStore, Teacher | None], Phase]
 
 
 def train(
@@ -125,13 +36,15 @@ def train(
         config: What to do.
         store: The frames to learn from.
         out_dir: The run: `config.json`, `metrics.jsonl`, `checkpoint_last/`.
-        init: Finished runs to start from; of each, what its phases learned is taken.
+        init: What to start from, a later one over an earlier one: models (name or path), and
+            finished runs, of which what their phases learned is taken.
         teacher_dir: A folder with a teacher (see `distillation`); None learns without one.
         on_progress: Called after every step.
 
     Raises:
         ConfigError: If a phase is unknown, or needs a teacher and there is none, or the
             folder holds a run with other settings.
+        ModelNotFoundError: If there is no model to start from under a name of `init`.
         TrainingError: If the loss is no longer a number; the last good checkpoint is kept.
     """
     unknown = [name for name in config.phases if name not in PHASES]
@@ -139,15 +52,15 @@ def train(
         raise ConfigError(f"unknown phase {unknown[0]!r}: one of {', '.join(PHASES)}")
     torch.set_num_threads(config.threads)
     network = SoraNetwork(ModelConfig(), seed=config.seed).to(config.device)
-    _to_channels_last(network)
-    for folder in init:
-        network.load_state_dict(_learned(folder), strict=False)
-    teacher = None if teacher_dir is None else distillation.load_teacher(teacher_dir)
+    to_channels_last(network)
+    for start in init:
+        network.load_state_dict(_learned(start, network), strict=False)
+    teacher = None if teacher_dir is None else load_teacher(teacher_dir)
     run = _Run.open(Path(out_dir), config, network)
     for index, name in enumerate(config.phases):
         if index < run.phase_index:
             continue
-        phase = _PHASE_MAKERS[name](config, network, store, teacher)
+        phase = PHASE_MAKERS[name](config, network, store, teacher)
         if run.step == 0:
             phase.start()
         parameters = run.start_phase(index, name, phase)
@@ -178,240 +91,17 @@ def _schedule(step: int, steps: int) -> float:
     return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _to_channels_last(module: nn.Module) -> None:
-    # A step of the depthwise convolutions takes a quarter less time on a CPU.
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def batch_rng(config: TrainConfig, phase: str, step: int) -> np.random.Generator:
-    """The source of every random choice of one step."""
-    return np.random.default_rng([config.seed, list(PHASES).index(phase), step])
-
-
-def _load_clips(
-    store: FrameStore, clips: NDArray[np.int64], moments: NDArray[np.int64], device: str
-) -> Tensor:
-    """Frames `moments` ``(B, T)`` of `clips` ``(B,)`` as float32 ``(B, T, 3, S, S)`` in [0, 1]."""
-    frames = np.stack([store.frames[c][m] for c, m in zip(clips, moments, strict=True)])
-    return torch.from_numpy(frames).to(device).permute(0, 1, 4, 2, 3).float().div_(255)
-
-
-def _spread_moments(
-    rng: np.random.Generator, num_clips: int, num_frames: int, stored: int
-) -> NDArray[np.int64]:
-    """Frames to look at, in order, ``(B, T)``: spread over a random stretch of each clip."""
-    moments = np.empty((num_clips, num_frames), np.int64)
-    for i in range(num_clips):
-        length = rng.uniform(min(num_frames, stored) * 0.75, stored)
-        start = rng.uniform(0, stored - length)
-        moments[i] = start + (np.arange(num_frames) + rng.uniform(0.2, 0.8)) * length / num_frames
-    return moments.clip(0, stored - 1)
-
-
-def _distillation_phase(
-    config: TrainConfig,
-    network: SoraNetwork,
-    store: FrameStore,
-    teacher: Teacher | None,
-    *,
-    name: str,
-) -> Phase:
-    if teacher is None:
-        raise ConfigError(f"phase {name!r} needs a teacher: give --teacher, or leave the phase out")
-    _to_channels_last(teacher.to(config.device))
-    weights = store.dataset.weights()
-    model = network.config
-    num_frames = config.blocks_frames if name == "blocks" else config.chain_frames
-
-    def batch(step: int, num_clips: int) -> tuple[Tensor, list[list[Tensor]]]:
-        rng = batch_rng(config, name, step)
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        chosen = rng.choice(len(weights), num_clips, p=weights)
-        moments = _spread_moments(rng, len(chosen), num_frames, store.frames.shape[1])
-        clips = _load_clips(store, chosen, moments, config.device)
-        frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
-        frames = frames.contiguous(memory_format=torch.channels_last)
-        return frames, teacher.maps(frames, num_frames)
-
-    def start() -> None:
-        if name == "blocks":
-            frames, maps = batch(0, 4 * config.clips_per_step)
-            distillation.calibrate(network.motion, frames, maps, num_frames)
-
-    def losses(step: int) -> dict[str, Tensor]:
-        frames, maps = batch(step, config.clips_per_step)
-        if name == "blocks":
-            return {"blocks": distillation.block_loss(network.motion, maps, num_frames)}
-        return distillation.chain_loss(teacher, network.motion, frames, maps, num_frames)
-
-    steps, rate = (
-        (config.blocks_steps, config.blocks_rate)
-        if name == "blocks"
-        else (config.chain_steps, config.chain_rate)
-    )
-    return Phase(steps, rate, losses, start=start)
-
-
-def _copies_phase(
-    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: Teacher | None
-) -> Phase:
-    del teacher  # that of the motion pathway
-    sampler = _FrameSampler(store)
-    size = network.config.frame_size
-    num, stored = config.frames_per_step, store.frames.shape[1]
-    moments = np.arange(stored // 8, stored, stored // 4)
-    wanted = distillation.appearance_features(store, moments, device=config.device)
-    scaffold = nn.Linear(network.config.appearance_out, 1 if wanted is None else wanted.shape[2])
-
-    def losses(step: int) -> dict[str, Tensor]:
-        rng = batch_rng(config, "copies", step)
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        chosen = sampler.choose(rng, num)
-        which = rng.integers(0, len(moments), num)
-        # The other side of a pair is seldom sampled at the very same frame.
-        nearby = (moments[which] + rng.integers(-1, 2, num)).clip(0, stored - 1)
-        pairs = _load_clips(store, chosen, np.stack([moments[which], nearby], 1), config.device)
-        frames, other = pairs[:, 0], pairs[:, 0].roll(1, 0)
-        # Half of the pairs are what a search meets, edited against plain; half are harder.
-        plain = augmentation.plain_view(frames, size, generator)
-        edited = augmentation.edited_view(frames[::2], other[1::2], size, generator)
-        plain[::2] = edited
-        edited = augmentation.edited_view(pairs[:, 1], other, size, generator)
-        views = torch.cat([plain, edited]).contiguous(memory_format=torch.channels_last)
-        maps = network.appearance(views, 1)
-        vectors = network.identity(maps)
-        terms = {
-            "contrast": losses_of.copy_contrast(
-                vectors[:num], vectors[num:], temperature=config.copies_temperature
-            ),
-            "spread": config.spread_weight
-            * losses_of.spread(vectors, torch.arange(num, device=config.device).repeat(2)),
-        }
-        if wanted is not None:
-            seen = scaffold(maps[-1].mean((2, 3)))
-            target = torch.from_numpy(wanted[chosen, which]).to(config.device).repeat(2, 1)
-            missed = 1 - functional.cosine_similarity(seen, target, dim=1).mean()
-            terms["appearance"] = config.appearance_weight * missed
-        return terms
-
-    if wanted is None:
-        return Phase(config.copies_steps, config.copies_rate, losses)
-    return Phase(config.copies_steps, config.copies_rate, losses, scaffold.to(config.device))
-
-
-def _meaning_phase(
-    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: Teacher | None
-) -> Phase:
-    weights = store.dataset.weights()
-    num = min(config.meaning_clips, len(weights))
-    moments, wanted = _meaning_views(config, network, store, teacher)
-    scaffold: nn.Module = nn.Identity()
-    if wanted is not None:
-        scaffold = nn.Linear(network.config.meaning_dim, wanted.shape[2]).to(config.device)
-
-    def embed(clips: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
-        """One vector a clip: what a search compares when it asks what happens."""
-        chosen = moments[torch.from_numpy(clips), torch.from_numpy(views)]
-        vectors = network.meaning(chosen.to(config.device).float())
-        return functional.normalize(vectors.mean(1), dim=1)
-
-    def losses(step: int) -> dict[str, Tensor]:
-        rng = batch_rng(config, "meaning", step)
-        clips = rng.choice(len(weights), num, replace=False, p=weights)
-        views = rng.integers(0, config.meaning_views, num)
-        vectors = embed(clips, views)
-        if wanted is None:
-            # Two views of what happens in one clip, against all other clips.
-            again = embed(clips, (views + 1) % config.meaning_views)
-            return {"contrast": losses_of.copy_contrast(vectors, again, temperature=0.1)}
-        target = wanted[torch.from_numpy(clips), torch.from_numpy(views)].to(config.device)
-        missed = 1 - functional.cosine_similarity(scaffold(vectors), target, dim=1).mean()
-        return {
-            "relations": losses_of.relations(vectors, target, temperature=0.1),
-            "hidden": missed,
-        }
-
-    return Phase(config.meaning_steps, config.meaning_rate, losses, scaffold)
-
-
-@torch.no_grad()
-def _meaning_views(
-    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: Teacher | None
-) -> tuple[Tensor, Tensor | None]:
-    """Some views of each clip, through the pathways once, for they no longer change.
-
-    Returns:
-        Moments ``(N, V, T, W)`` in float16 and, with a teacher, its hidden layer ``(N, V, E)``,
-        centred over all clips, unit rows.
-    """
-    network.eval()
-    model = network.config
-    if teacher is not None:
-        _to_channels_last(teacher.to(config.device))
-    moments, wanted = [], []
-    for i in range(len(store.dataset)):
-        rng = np.random.default_rng([config.seed, list(PHASES).index("meaning"), 1, i])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        chosen = np.full(config.meaning_views, i)
-        shown = _spread_moments(rng, len(chosen), model.clip_frames, store.frames.shape[1])
-        clips = _load_clips(store, chosen, shown, config.device)
-        frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
-        frames = frames.contiguous(memory_format=torch.channels_last)
-        appearance = network.appearance(frames, model.clip_frames)
-        pooled = network.moments(appearance, network.motion(frames, model.clip_frames))
-        moments.append(pooled.unflatten(0, (-1, model.clip_frames)).half().cpu())
-        if teacher is not None:
-            last = teacher.maps(frames, model.clip_frames)[-1][0]
-            wanted.append(teacher.hidden(last, model.clip_frames).cpu())
-    if not wanted:
-        return torch.stack(moments), None
-    hidden = torch.stack(wanted)
-    return torch.stack(moments), functional.normalize(hidden - hidden.mean((0, 1)), dim=2)
-
-
-class _FrameSampler:
-    """Clips to contrast: drawn by weight, half of them with another clip of their cluster.
-
-    Another moment of the same place is the hardest wrong answer there is, and by chance it
-    would hardly ever stand in the same batch.
-    """
-
-    def __init__(self, store: FrameStore) -> None:
-        self.weights = store.dataset.weights()
-        members: dict[str, list[int]] = {}
-        for i, clip in enumerate(store.dataset):
-            members.setdefault(clip.cluster, []).append(i)
-        self.mates = [
-            [j for j in members[clip.cluster] if j != i] for i, clip in enumerate(store.dataset)
-        ]
-
-    def choose(self, rng: np.random.Generator, num: int) -> NDArray[np.int64]:
-        """Numbers of `num` clips, all different where there are so many."""
-        few = len(self.weights) < num
-        drawn = rng.choice(len(self.weights), num, replace=few, p=self.weights)
-        chosen = list(dict.fromkeys(drawn.tolist())) if not few else drawn.tolist()
-        for place in range(0, num // 2, 2):
-            mates = [mate for mate in self.mates[chosen[place]] if mate not in chosen]
-            if mates:
-                chosen[place + 1] = int(rng.choice(mates))
-        return np.array(chosen)
-
-
-_PHASE_MAKERS: dict[str, PhaseMaker] = {
-    "blocks": partial(_distillation_phase, name="blocks"),
-    "chain": partial(_distillation_phase, name="chain"),
-    "copies": _copies_phase,
-    "meaning": _meaning_phase,
-}
-
-
-def _learned(folder: Path | str) -> dict[str, Tensor]:
-    """The tensors that the phases of a run have learned."""
-    folder = Path(folder)
-    phases = json.loads((folder / "config.json").read_text())["phases"]
-    prefixes = tuple(prefix for name in phases for prefix in PHASES[name])
-    state = torch.load(folder / "checkpoint_last" / "state.pt", weights_only=True)
-    return {key: x for key, x in state["network"].items() if key.startswith(prefixes)}
+def _learned(start: Path | str, network: SoraNetwork) -> dict[str, Tensor]:
+    """What a finished run has learned in its phases; of a model, all tensors that fit."""
+    folder = Path(start)
+    if (folder / "checkpoint_last").is_dir():
+        phases = json.loads((folder / "config.json").read_text())["phases"]
+        prefixes = tuple(prefix for name in phases for prefix in PHASES[name])
+        state = torch.load(folder / "checkpoint_last" / "state.pt", weights_only=True)
+        return {key: x for key, x in state["network"].items() if key.startswith(prefixes)}
+    shapes = {key: x.shape for key, x in network.state_dict().items()}
+    tensors = load_network(start).state_dict()
+    return {key: x for key, x in tensors.items() if shapes.get(key) == x.shape}
 
 
 class _Run:

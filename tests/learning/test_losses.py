@@ -34,16 +34,6 @@ def test_contrast_against_a_naive_version() -> None:
     assert copy_contrast(first, second, temperature=0.2).item() == pytest.approx(total, rel=1e-5)
 
 
-def test_ignored_pairs_neither_attract_nor_repel() -> None:
-    first, second = unit(4), unit(4, seed=1)
-    ignored = torch.zeros(4, 4, dtype=torch.bool)
-    ignored[0, 1] = ignored[1, 0] = True
-    first.requires_grad_()
-    loss = copy_contrast(first[:2], second[:2], temperature=0.1, ignored=ignored[:2, :2])
-    # Frame 0 and 1 ignore each other, so that nothing is left to be wrong.
-    assert loss.item() == pytest.approx(0.0, abs=1e-6)
-
-
 def test_spread_is_the_log_of_the_gap_to_the_nearest_of_another_group() -> None:
     vectors = functional.normalize(torch.tensor([[1.0, 0], [1, 0.01], [0, 1], [-1, 0]]), dim=1)
     groups = torch.tensor([0, 0, 1, 2])

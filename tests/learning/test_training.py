@@ -12,7 +12,9 @@ from sora_search.datatypes import Progress
 from sora_search.errors import ConfigError, TrainingError
 from sora_search.learning import distillation
 from sora_search.learning.datasets import STORED_FRAMES, STORED_SIZE, Clip, ClipDataset, FrameStore
-from sora_search.learning.training import TrainConfig, train
+from sora_search.learning.phases import TrainConfig
+from sora_search.learning.training import train
+from sora_search.sora.checkpoint import load_network, save_network
 from sora_search.sora.network import ModelConfig, SoraNetwork
 
 TEACHER = """
@@ -119,6 +121,19 @@ def test_a_finished_run_lends_what_its_phases_learned(store: FrameStore, tmp_pat
     )
     key = "appearance.stages.0.0.widen.conv.weight"
     assert torch.equal(first.state_dict()[key], second.state_dict()[key])
+
+
+def test_a_model_lends_what_fits_and_a_run_named_after_it_counts_more(
+    store: FrameStore, tmp_path: Path
+) -> None:
+    run = train(replace(CONFIG, phases=("copies",)), store, out_dir=tmp_path / "copies")
+    save_network(SoraNetwork(ModelConfig(), seed=5), tmp_path / "model")
+    model = load_network(tmp_path / "model")
+    config = replace(CONFIG, phases=("meaning",), meaning_steps=1)
+    init = [tmp_path / "model", tmp_path / "copies"]
+    learned = train(config, store, out_dir=tmp_path / "meaning", init=init).state_dict()
+    for key, lender in (("motion.stem.conv.weight", model), ("identity_out.weight", run)):
+        assert torch.equal(learned[key], lender.state_dict()[key])
 
 
 def test_a_student_equal_to_its_teacher_misses_nothing(teacher_dir: Path) -> None:
