@@ -44,6 +44,8 @@ class TrainConfig:
     """Fixes every random choice."""
     phases: tuple[str, ...] = tuple(PHASES)
     """Which parts of the training run, in this order."""
+    stem_starts: int = 8
+    """Random starts of the first convolution, of which each of its channels takes the best."""
     blocks_steps: int = 3000
     """Steps of fitting single blocks."""
     blocks_rate: float = 1e-2
@@ -161,7 +163,9 @@ def _distillation_phase(
     def start() -> None:
         if name == "blocks":
             frames, maps = batch(0, 4 * config.clips_per_step)
-            distillation.calibrate(network.motion, frames, maps, num_frames)
+            distillation.calibrate(
+                network.motion, frames, maps, num_frames, stem_starts=config.stem_starts
+            )
 
     def losses(step: int) -> dict[str, Tensor]:
         frames, maps = batch(step, config.clips_per_step)

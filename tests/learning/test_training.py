@@ -33,6 +33,7 @@ def load():
 """
 
 CONFIG = TrainConfig(
+    stem_starts=1,
     blocks_steps=2,
     blocks_frames=4,
     chain_steps=2,
@@ -146,6 +147,18 @@ def test_a_student_equal_to_its_teacher_misses_nothing(teacher_dir: Path) -> Non
         terms = distillation.chain_loss(teacher, student, frames, maps, 2)
         assert sum(x.item() for x in terms.values()) == pytest.approx(0, abs=1e-5)
         assert distillation.block_loss(other, maps, 2) > 0.1
+
+
+def test_every_channel_of_the_stem_is_fitted(teacher_dir: Path) -> None:
+    teacher = distillation.load_teacher(teacher_dir)
+    student = SoraNetwork(ModelConfig(), seed=1).motion
+    frames = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    maps = teacher.maps(frames, 2)
+    distillation.calibrate(student, frames, maps, 2, stem_starts=3)
+    with torch.no_grad():
+        missed = (student.stem(frames) - maps[0][0]).square().mean((0, 2, 3))
+    usual = maps[0][0].var((0, 2, 3)).mean()
+    assert (missed < 0.005 * usual).all()
 
 
 def test_what_cannot_work_is_refused(store: FrameStore, tmp_path: Path) -> None:
