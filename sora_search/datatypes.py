@@ -180,11 +180,22 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One range that both sides show. A still picture has no span."""
+    """One range that both sides show. A still picture has no span.
+
+    Attributes:
+        query_span: Where in the query.
+        video_span: Where in the indexed video.
+        score: In [0, 1], higher is better.
+        verified: Whether decoded frames confirm it; None where they could not be looked at,
+            or show the same scene without anything that moves.
+        edit: How the picture was changed, in words; empty where frames do not confirm it.
+    """
 
     query_span: TimeSpan | None
     video_span: TimeSpan | None
     score: float
+    verified: bool | None = None
+    edit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +210,7 @@ class SearchResult:
         score: In [0, 1], higher is better.
         kind: `copy` (the same footage) or `similar` (looks like it).
         coverage: Share of the query that the matches cover, in [0, 1].
-        verified: Whether decoded frames confirm it; None while nobody looked.
+        verified: That of its best range; see `Match`.
         matches: Every range that both share, best first; a `similar` one may have none.
     """
 

@@ -160,7 +160,9 @@ def format_bytes(num_bytes: int) -> str:
 
 
 def _match_text(match: Match) -> str:
-    return f"{_span_text(match.query_span)} -> {_span_text(match.video_span)}"
+    verdict = {True: f"verified: {match.edit}", None: "not verified", False: "frames differ"}
+    spans = f"{_span_text(match.query_span)} -> {_span_text(match.video_span)}"
+    return f"{spans}  {verdict[match.verified]}"
 
 
 def _span_text(span: TimeSpan | None) -> str:

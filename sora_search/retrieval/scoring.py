@@ -3,9 +3,9 @@
 Similarity is a cosine in which the two halves of a vector are weighed: one says
 which footage this is, the other what happens (`WEIGHTS`). What two unrelated
 videos reach is the zero point, measured against the index itself; only what
-exceeds it is evidence. A score of `COPY_SCORE` or more means `copy`, below it
-`similar`, so one number orders the whole answer. It is monotone in the evidence,
-but not yet a probability.
+exceeds it is evidence. The score of a copy is the probability that both show the same
+footage. From `COPY_SCORE` on a result is a `copy`, below it `similar`, so one number
+orders the whole answer.
 
 Nothing is subtracted for a background that resembles the query everywhere: score
 normalization in the manner of VSC2022 lowered recall at zero false reports in the
@@ -38,19 +38,23 @@ ZERO_POINT_RANGE = (0.4, 0.7)
 """Bounds of the zero point: an index of three videos, one of them the answer, says little
 about what is usual. Pairs of moments from different val sources: 95 % quantile .66."""
 
-COPY_STRENGTH = 0.66
-"""Strength from which on aligned footage is called a `copy`.
-
-Of 120 val clips against 312 others, with the identity half nearly trained: what comes
-from another source (by its name) reaches .61 at most, signs before plain walls apart; 24 %
-lie above the threshold, nearly all of the source of the video found (a robot cell, signs,
-empty sky), which takes verification on frames to tell apart. Of the same footage,
-the weakest tenth reaches .97 trimmed, .83 mirrored, .75 cropped to 85 %, .71 letterboxed;
-the median .76 with several edits at once, .52 cropped to 60 %.
-"""
+LEAST_STRENGTH = 0.1
+"""Ranges below this strength are not looked at."""
 
 MATCH_STRENGTH = 0.33
-"""Ranges below this strength are not shown."""
+"""Ranges below this strength are not told where frames do not confirm them."""
+
+Verdict = Literal["confirmed", "uncertain", "refuted", "unseen"]
+"""What frames say about a range: the same footage; the same scene, but nothing moves that could
+tell takes apart; not the same as far as can be seen; nobody looked."""
+
+CALIBRATION: dict[Verdict, tuple[float, float]] = {
+    "confirmed": (3.5, 2.0),
+    "uncertain": (-2.0, 3.0),
+    "refuted": (-5.0, 4.0),
+    "unseen": (-6.0, 9.0),
+}
+"""Log odds of being the same footage, at strength 0 and what a strength of 1 adds."""
 
 LIKENESS_RANGE = (0.3, 0.8)
 """Bounds of the zero point for whole videos."""
@@ -117,14 +121,18 @@ def strength_of(evidence: float, zero_point: float) -> float:
     return float(np.clip(evidence / (1 - zero_point), 0, 1))
 
 
-def score_of_match(strength: float) -> float:
-    """Score of aligned footage: `COPY_SCORE` at `COPY_STRENGTH`, straight lines on both sides."""
-    return float(np.interp(strength, [0, COPY_STRENGTH, 1], [0, COPY_SCORE, 1]))
+def score_of_match(strength: float, verdict: Verdict) -> float:
+    """Probability that a range is the same footage, by its strength and by what frames say.
+
+    Source: logistic calibration, Platt, 1999, a line for each verdict.
+    """
+    intercept, slope = CALIBRATION[verdict]
+    return round(float(1 / (1 + np.exp(-(intercept + slope * strength)))), 4)
 
 
 def score_of_likeness(similarity: float, zero_point: float) -> float:
     """Score of two whole videos by the cosine of their mean vectors; always below `COPY_SCORE`."""
-    return 0.999 * COPY_SCORE * strength_of(similarity - zero_point, zero_point)
+    return round(0.999 * COPY_SCORE * strength_of(similarity - zero_point, zero_point), 4)
 
 
 def kind_of(score: float) -> ResultKind:

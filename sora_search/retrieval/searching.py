@@ -1,23 +1,24 @@
 """From a query file to the answer: the whole way of a search.
 
-    embed        the query becomes vectors with times              sora.encoder
-    hits         each vector's nearest stored vectors              index.video_index
-    candidates   the videos that collect evidence                  candidates
-    alignment    query against video, moment by moment             alignment
-    score        copy or similar, and how sure                     scoring
-    answer       ranges, coverage, file names, best first          here
+    views         the query, whole and by the rectangles in it      views
+    hits          each vector's nearest stored vectors              index.video_index
+    candidates    the videos that collect evidence                  candidates
+    alignment     query against video, moment by moment             alignment
+    verification  do decoded frames show the same footage           verification
+    score         copy or similar, and how sure                     scoring
+    answer        ranges, coverage, file names, best first          here
 
 Copies and likenesses are looked for separately. A copy shows in a few seconds of the
 identity half, whatever the rest of both videos is; two videos are alike as wholes.
-A long query goes through in pieces that overlap, so memory stays flat.
-
-Later stations have their place: windows of the query picture multiply the vectors
-before `candidates`, verification on decoded frames comes between alignment and score.
+The search for copies asks little and looks at frames before it tells anybody: vectors
+alone cannot tell two takes of one scene apart. Where no candidate is confirmed the query is
+looked at more closely, turned and magnified, once. A long query goes through in pieces
+that overlap, so memory stays flat.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,19 +39,20 @@ from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import uri_of
 from sora_search.retrieval.alignment import AlignedSpan, Timeline, align_videos, join_spans
 from sora_search.retrieval.candidates import find_candidates
+from sora_search.retrieval.judging import FoundRange, judge, without_echoes
 from sora_search.retrieval.scoring import (
+    LEAST_STRENGTH,
     LIKENESS_RANGE,
-    MATCH_STRENGTH,
     WEIGHTS,
     Weights,
     find_zero_point,
     kind_of,
     mean_vector,
     score_of_likeness,
-    score_of_match,
     strength_of,
     weigh,
 )
+from sora_search.retrieval.views import View, closer_views, window_views
 from sora_search.sora.encoder import FileEncoder, embed_video
 
 MAX_CANDIDATES = 64
@@ -122,47 +124,37 @@ def search(
     if span is not None and info.duration_s is None:
         raise ValueError(f"{str(query)!r} is a still picture: it has no part {span}")
     excluded = _own_video_ids(index, query) if exclude_self else frozenset()
-    found = search_embedding(
-        index, embedding, weights=weights, exclude_video_ids=excluded, on_progress=on_progress
-    )
-    found = [video for video in found if video.score >= min_score and video.score > 0]
-    return SearchAnswer(info, tuple(_results(index, found, embedding, k)))
+    searching = _Searching(index, excluded)
+    views = [View(embedding), *window_views(query, encoder, span=span)]
+    matches = judge(index, query, searching.copies(views, on_progress=on_progress))
+    if not any(match.verified for found in matches.values() for match in found):
+        closer = searching.copies(closer_views(query, encoder, span=span))
+        matches = {**matches, **_confirmed(judge(index, query, closer))}
+    found = {video_id: FoundVideo(video_id, m[0].score, m) for video_id, m in matches.items()}
+    if weights != "copies":
+        for video_id, score in searching.similar(embedding, weights):
+            if video_id not in found or found[video_id].score < score:
+                found[video_id] = FoundVideo(video_id, score, matches.get(video_id, ()))
+    shown = [video for video in found.values() if video.score >= min_score and video.score > 0]
+    return SearchAnswer(info, tuple(_results(index, shown, embedding, k)))
 
 
 @dataclass(frozen=True, slots=True)
 class FoundVideo:
-    """A video of the answer before its names are looked up."""
+    """A video of the answer before its names are looked up; its ranges come best first."""
 
     video_id: int
     score: float
-    spans: tuple[tuple[AlignedSpan, float], ...] = field(default=())
-    """Ranges, each with its own score, best first."""
+    matches: Sequence[Match] = ()
 
 
-def search_embedding(
-    index: VideoIndex,
-    embedding: VideoEmbedding,
-    *,
-    weights: Weights = "both",
-    exclude_video_ids: frozenset[int] = frozenset(),
-    on_progress: OnProgress | None = None,
-) -> list[FoundVideo]:
-    """`search` for a query that is vectors already; in no particular order."""
-    background = index.background(NUM_BACKGROUND)
-    loaded: dict[int, VideoEmbedding] = {}
-    found = {
-        video.video_id: video
-        for video in _find_copies(
-            index, embedding, background, exclude_video_ids, loaded, on_progress
-        )
+def _confirmed(judged: Mapping[int, list[Match]]) -> dict[int, list[Match]]:
+    """Of a closer look that sees many chance likenesses only what frames confirm."""
+    confirmed = {
+        video_id: [match for match in matches if match.verified]
+        for video_id, matches in judged.items()
     }
-    if weights != "copies":
-        for video_id, score in _find_similar(
-            index, embedding, background, weights, exclude_video_ids, loaded
-        ):
-            known = found.get(video_id, FoundVideo(video_id, 0.0))
-            found[video_id] = FoundVideo(video_id, max(known.score, score), known.spans)
-    return list(found.values())
+    return {video_id: matches for video_id, matches in confirmed.items() if matches}
 
 
 def _own_video_ids(index: VideoIndex, query: Path | str) -> frozenset[int]:
@@ -174,119 +166,106 @@ def _own_video_ids(index: VideoIndex, query: Path | str) -> frozenset[int]:
     return frozenset(own)
 
 
-# --- copies: a few seconds of the same footage --------------------------------------------------
+class _Searching:
+    """One search: the index, and what of it was loaded and measured."""
 
+    def __init__(self, index: VideoIndex, excluded: frozenset[int]) -> None:
+        self._index = index
+        self._excluded = excluded
+        self._background = index.background(NUM_BACKGROUND)
+        self._loaded: dict[int, VideoEmbedding] = {}
 
-def _find_copies(
-    index: VideoIndex,
-    embedding: VideoEmbedding,
-    background: NDArray[np.float32],
-    exclude_video_ids: frozenset[int],
-    loaded: dict[int, VideoEmbedding],
-    on_progress: OnProgress | None,
-) -> Iterator[FoundVideo]:
-    weighted = weigh(embedding.vectors, WEIGHTS["copies"])
-    zero_point = find_zero_point(weighted, background)
-    starts = range(0, max(1, len(weighted) - PIECE_OVERLAP), PIECE_VECTORS - PIECE_OVERLAP)
-    spans: dict[int, list[AlignedSpan]] = {}
-    for num_done, start in enumerate(starts, 1):
-        piece = slice(start, start + PIECE_VECTORS)
-        if len(starts) > 1:
-            loaded.clear()
-        for video_id, aligned in _align_candidates(
-            index,
-            weighted[piece],
-            Timeline.from_spans(embedding.spans[piece]),
-            zero_point,
-            exclude_video_ids,
-            loaded,
-        ):
-            spans.setdefault(video_id, []).extend(aligned)
-        if on_progress is not None:
-            on_progress(Progress("searching", num_done, len(starts)))
-    for video_id, parts in spans.items():
-        scored = []
-        for span in join_spans(parts) if len(starts) > 1 else parts:
-            strength = strength_of(span.window_evidence, zero_point)
-            if strength >= MATCH_STRENGTH:
-                scored.append((span, _rounded(score_of_match(strength))))
-        if scored:
-            # Of a video that is merely similar one range says where; many would say nothing.
-            best_score = max(score for _, score in scored)
-            shown = scored if kind_of(best_score) == "copy" else scored[:1]
-            yield FoundVideo(video_id, best_score, tuple(shown))
+    def copies(
+        self, views: Iterable[View], *, on_progress: OnProgress | None = None
+    ) -> dict[int, list[FoundRange]]:
+        """The ranges of each video in which a view sees a few seconds of the same footage.
 
+        `on_progress` is told of the pieces of the first view, the longest.
+        """
+        found: dict[int, list[FoundRange]] = {}
+        for view in views:
+            weighted = weigh(view.embedding.vectors, WEIGHTS["copies"])
+            zero_point = find_zero_point(weighted, self._background)
+            for video_id, spans in self._aligned(
+                view.embedding.spans, weighted, zero_point, on_progress
+            ):
+                ranges = found.setdefault(video_id, [])
+                for span in spans:
+                    strength = strength_of(span.window_evidence, zero_point)
+                    if strength >= LEAST_STRENGTH:
+                        ranges.append(FoundRange(span, strength, view.window))
+            on_progress = None
+        return {video_id: without_echoes(ranges) for video_id, ranges in found.items() if ranges}
 
-def _align_candidates(
-    index: VideoIndex,
-    weighted: NDArray[np.float32],
-    rows: Timeline,
-    zero_point: float,
-    exclude_video_ids: frozenset[int],
-    loaded: dict[int, VideoEmbedding],
-) -> Iterator[tuple[int, list[AlignedSpan]]]:
-    """The ranges that one piece of the query shares with its best candidates."""
-    candidates = find_candidates(
-        index,
-        weighted,
-        zero_point=zero_point,
-        limit=MAX_CANDIDATES,
-        exclude_video_ids=exclude_video_ids,
-    )
-    videos = _load(index, [candidate.video_id for candidate in candidates], loaded)
-    aligned = align_videos(
-        [weighted @ video.vectors.T for video in videos.values()],
-        zero_point=zero_point,
-        rows=rows,
-        columns=[Timeline.from_spans(video.spans) for video in videos.values()],
-    )
-    for video_id, spans in zip(videos, aligned, strict=True):
-        if spans:
-            yield video_id, spans
+    def _aligned(
+        self,
+        times: Sequence[TimeSpan | None],
+        weighted: NDArray[np.float32],
+        zero_point: float,
+        on_progress: OnProgress | None,
+    ) -> Iterator[tuple[int, list[AlignedSpan]]]:
+        """The ranges that one view shares with each video, piece by piece and then joined."""
+        starts = range(0, max(1, len(weighted) - PIECE_OVERLAP), PIECE_VECTORS - PIECE_OVERLAP)
+        parts: dict[int, list[AlignedSpan]] = {}
+        for num_done, start in enumerate(starts, 1):
+            piece = slice(start, start + PIECE_VECTORS)
+            if len(starts) > 1:
+                self._loaded.clear()
+            rows = Timeline.from_spans(times[piece])
+            for video_id, spans in self._align_piece(weighted[piece], rows, zero_point):
+                parts.setdefault(video_id, []).extend(spans)
+            if on_progress is not None:
+                on_progress(Progress("searching", num_done, len(starts)))
+        for video_id, spans in parts.items():
+            yield video_id, join_spans(spans) if len(starts) > 1 else spans
 
+    def _align_piece(
+        self, weighted: NDArray[np.float32], rows: Timeline, zero_point: float
+    ) -> Iterator[tuple[int, list[AlignedSpan]]]:
+        candidates = find_candidates(
+            self._index,
+            weighted,
+            zero_point=zero_point,
+            limit=MAX_CANDIDATES,
+            exclude_video_ids=self._excluded,
+        )
+        videos = self._load([candidate.video_id for candidate in candidates])
+        aligned = align_videos(
+            [weighted @ video.vectors.T for video in videos.values()],
+            zero_point=zero_point,
+            rows=rows,
+            columns=[Timeline.from_spans(video.spans) for video in videos.values()],
+        )
+        for video_id, spans in zip(videos, aligned, strict=True):
+            if spans:
+                yield video_id, spans
 
-def _load(
-    index: VideoIndex, video_ids: Iterable[int], loaded: dict[int, VideoEmbedding]
-) -> dict[int, VideoEmbedding]:
-    """Stored vectors of some videos, kept for later; without those removed since the hits."""
-    for video_id in video_ids:
-        if video_id not in loaded:
-            with suppress(VideoNotIndexedError):
-                loaded[video_id] = index.embedding(video_id)
-    return {video_id: loaded[video_id] for video_id in video_ids if video_id in loaded}
+    def similar(self, embedding: VideoEmbedding, weights: Weights) -> Iterator[tuple[int, float]]:
+        """Videos that are alike as wholes, by the likeness of their mean vectors to the query's."""
+        query = weigh(mean_vector(embedding.vectors)[None], WEIGHTS[weights])
+        zero_point = find_zero_point(query, self._background, bounds=LIKENESS_RANGE)
+        some = np.linspace(0, len(embedding) - 1, min(len(embedding), NUM_MOMENTS)).astype(int)
+        candidates = find_candidates(
+            self._index,
+            np.concatenate([query, weigh(embedding.vectors[some], WEIGHTS[weights])]),
+            zero_point=zero_point,
+            limit=MAX_CANDIDATES,
+            exclude_video_ids=self._excluded,
+        )
+        video_ids = sorted({candidate.video_id for candidate in candidates} | self._loaded.keys())
+        for video_id, video in self._load(video_ids).items():
+            similarity = float((query @ mean_vector(video.vectors))[0])
+            score = score_of_likeness(similarity, zero_point)
+            if score > 0:
+                yield video_id, score
 
-
-# --- similar videos: alike as wholes ------------------------------------------------------------
-
-
-def _find_similar(
-    index: VideoIndex,
-    embedding: VideoEmbedding,
-    background: NDArray[np.float32],
-    weights: Weights,
-    exclude_video_ids: frozenset[int],
-    loaded: dict[int, VideoEmbedding],
-) -> Iterator[tuple[int, float]]:
-    """Videos by the likeness of their mean vectors to that of the query."""
-    query = weigh(mean_vector(embedding.vectors)[None], WEIGHTS[weights])
-    zero_point = find_zero_point(query, background, bounds=LIKENESS_RANGE)
-    some = np.linspace(0, len(embedding) - 1, min(len(embedding), NUM_MOMENTS)).astype(int)
-    candidates = find_candidates(
-        index,
-        np.concatenate([query, weigh(embedding.vectors[some], WEIGHTS[weights])]),
-        zero_point=zero_point,
-        limit=MAX_CANDIDATES,
-        exclude_video_ids=exclude_video_ids,
-    )
-    video_ids = sorted({candidate.video_id for candidate in candidates} | loaded.keys())
-    for video_id, video in _load(index, video_ids, loaded).items():
-        similarity = float((query @ mean_vector(video.vectors))[0])
-        score = _rounded(score_of_likeness(similarity, zero_point))
-        if score > 0:
-            yield video_id, score
-
-
-# --- the answer ---------------------------------------------------------------------------------
+    def _load(self, video_ids: Iterable[int]) -> dict[int, VideoEmbedding]:
+        """Stored vectors of some videos, kept for later; without those removed since the hits."""
+        for video_id in video_ids:
+            if video_id not in self._loaded:
+                with suppress(VideoNotIndexedError):
+                    self._loaded[video_id] = self._index.embedding(video_id)
+        return {key: self._loaded[key] for key in video_ids if key in self._loaded}
 
 
 def _results(
@@ -310,29 +289,22 @@ def _results(
                 missing=stored.missing,
                 score=video.score,
                 kind=kind_of(video.score),
-                coverage=_coverage(video, embedding),
-                verified=None,
-                matches=tuple(
-                    Match(span.row_span, span.column_span, score) for span, score in video.spans
-                ),
+                coverage=_coverage(video.matches, embedding),
+                verified=video.matches[0].verified if video.matches else None,
+                matches=tuple(video.matches),
             )
         )
     return sorted(results, key=lambda result: (-result.score, result.uri))[:k]
 
 
-def _coverage(video: FoundVideo, embedding: VideoEmbedding) -> float:
+def _coverage(matches: Sequence[Match], embedding: VideoEmbedding) -> float:
     """Share of the query that the ranges cover; all of a still picture or nothing."""
     first, last = embedding.spans[0], embedding.spans[-1]
     if first is None or last is None:
-        return 1.0 if video.spans else 0.0
+        return 1.0 if matches else 0.0
     covered_s, reached_s = 0.0, first.start_s
-    ranges = [span.row_span for span, _ in video.spans if span.row_span is not None]
+    ranges = [match.query_span for match in matches if match.query_span is not None]
     for span in sorted(ranges, key=lambda span: span.start_s):
         covered_s += max(0.0, span.end_s - max(span.start_s, reached_s))
         reached_s = max(reached_s, span.end_s)
     return round(min(1.0, covered_s / (last.end_s - first.start_s)), 4)
-
-
-def _rounded(score: float) -> float:
-    """So many digits as do not depend on the order in which a processor adds."""
-    return round(score, 4)

@@ -67,13 +67,14 @@ def test_json_of_a_query_is_one_document_of_the_fixed_shape(indexed):
     }
     assert first["uri"] == uri_of("videos/mixed.mp4")
     assert (first["kind"], first["missing"], first["other_uris"]) == ("copy", False, [])
-    assert first["verified"] is None
+    assert first["verified"] is True
     assert 0.5 < first["score"] <= 1.0
     assert first["coverage"] > 0.6
     span = first["matches"][0]["video_span"]
     assert abs(span["start_s"] - CLIP_START_S) <= 1.0
     assert abs(span["end_s"] - CLIP_END_S) <= 1.0
-    assert set(first["matches"][0]) == {"query_span", "video_span", "score"}
+    keys = {"query_span", "video_span", "score", "verified", "edit"}
+    assert set(first["matches"][0]) == keys
 
 
 def test_query_with_a_still_picture_has_null_spans(indexed):

@@ -33,8 +33,11 @@ COPY = SearchResult(
     score=0.97,
     kind="copy",
     coverage=0.93,
-    verified=None,
-    matches=(Match(TimeSpan(3.0, 7.5), TimeSpan(761.0, 765.5), 0.95),),
+    verified=True,
+    matches=(
+        Match(TimeSpan(3.0, 7.5), TimeSpan(761.0, 765.5), 0.95, True, "mirrored"),
+        Match(TimeSpan(0.0, 1.0), TimeSpan(7.0, 8.0), 0.2, False),
+    ),
 )
 PICTURE = SearchResult(
     video_id=8,
@@ -63,13 +66,22 @@ def test_document_of_an_answer_has_the_shape_that_was_fixed(capsys):
                 "score": 0.97,
                 "kind": "copy",
                 "coverage": 0.93,
-                "verified": None,
+                "verified": True,
                 "matches": [
                     {
                         "query_span": {"start_s": 3.0, "end_s": 7.5},
                         "video_span": {"start_s": 761.0, "end_s": 765.5},
                         "score": 0.95,
-                    }
+                        "verified": True,
+                        "edit": "mirrored",
+                    },
+                    {
+                        "query_span": {"start_s": 0.0, "end_s": 1.0},
+                        "video_span": {"start_s": 7.0, "end_s": 8.0},
+                        "score": 0.2,
+                        "verified": False,
+                        "edit": "",
+                    },
                 ],
             }
         ],
@@ -83,9 +95,10 @@ def test_table_of_an_answer_shows_every_range_on_both_sides():
         "rank  score  kind     covered  file",
         "   1  0.970  copy        93%   v.mp4",
         "                               also w.mp4",
-        "                               0:03.0-0:07.5 -> 12:41.0-12:45.5",
+        "                               0:03.0-0:07.5 -> 12:41.0-12:45.5  verified: mirrored",
+        "                               0:00.0-0:01.0 -> 0:07.0-0:08.0  frames differ",
         "   2  0.500  similar    100%   v.mp4  (missing)",
-        "                               the picture -> 0:01.0-0:02.0",
+        "                               the picture -> 0:01.0-0:02.0  not verified",
     ]
 
 

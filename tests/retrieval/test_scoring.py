@@ -1,5 +1,7 @@
 """Scores lie in [0, 1], rise with the evidence, and one threshold means `copy`."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,9 +10,9 @@ from numpy.typing import NDArray
 
 from sora_search.retrieval.scoring import (
     COPY_SCORE,
-    COPY_STRENGTH,
     WEIGHTS,
     ZERO_POINT_RANGE,
+    Verdict,
     find_zero_point,
     kind_of,
     mean_vector,
@@ -70,17 +72,25 @@ def test_zero_point_between_the_bounds_is_a_quantile() -> None:
     assert find_zero_point(query, background) == pytest.approx(0.57, abs=0.006)
 
 
-@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 0.9))
-def test_more_evidence_never_lowers_the_score(a: float, b: float, zero_point: float) -> None:
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 0.9), st.sampled_from(VERDICTS))
+def test_more_evidence_never_lowers_the_score(
+    a: float, b: float, zero_point: float, verdict: Verdict
+) -> None:
     low, high = sorted((a, b))
-    scores = [score_of_match(strength_of(evidence, zero_point)) for evidence in (low, high)]
+    strengths = [strength_of(evidence, zero_point) for evidence in (low, high)]
+    scores = [score_of_match(strength, verdict) for strength in strengths]
     assert 0 <= scores[0] <= scores[1] <= 1
     likeness = [score_of_likeness(similarity, zero_point) for similarity in (low, high)]
     assert 0 <= likeness[0] <= likeness[1] < COPY_SCORE
 
 
-def test_kind_follows_the_score() -> None:
-    assert kind_of(score_of_match(COPY_STRENGTH)) == "copy"
-    assert kind_of(score_of_match(COPY_STRENGTH - 0.01)) == "similar"
-    assert kind_of(score_of_likeness(1.0, 0.4)) == "similar"
-    assert score_of_match(1.0) == 1.0
+@given(st.floats(0, 1))
+def test_what_frames_say_counts_more_than_any_strength(strength: float) -> None:
+    scores = [score_of_match(strength, v) for v in ("refuted", "uncertain", "confirmed")]
+    assert scores == sorted(scores)
+    assert kind_of(scores[0]) == "similar"
+    assert kind_of(scores[2]) == "copy"
+    assert kind_of(score_of_likeness(strength, 0.4)) == "similar"

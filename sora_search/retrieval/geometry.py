@@ -1,0 +1,433 @@
+"""How one picture lies in another: fitted to matched points, and told in words. Pure numpy.
+
+A geometry is a 3x3 matrix that takes places of the indexed picture to places of the
+query picture. Each match of two features says by itself how the picture was scaled,
+turned and moved, so each is a hypothesis, and the one that most others agree with is
+refined: that needs no chance and still works where one match in twenty is right.
+
+Source: single-match hypotheses of Philbin et al., CVPR 2007.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+CELL_SIDE = 8.0
+"""Pixels of a cell at 256 on the short side: several features of one corner count once."""
+
+TOLERANCE = 0.015
+"""Share of the query picture's longer side that a match may miss its place by."""
+
+MAX_HYPOTHESES = 200
+"""Matches that are tried as hypotheses, the clearest first."""
+
+MAX_STRETCH = 3.0
+"""Most that one direction may be stretched against the other: beyond, a fit has collapsed."""
+
+SCALES = (0.08, 12.0)
+"""Least and most enlargement: a tenth of the width is the smallest inset with features."""
+
+MIN_HOMOGRAPHY_CELLS = 20
+"""Cells that eight parameters need before they can be trusted over six."""
+
+HOMOGRAPHY_GAIN = 0.75
+"""A homography replaces an affine map where it leaves at most this share of the error."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PointMatches:
+    """Features of the indexed picture that look like features of the query picture.
+
+    Attributes:
+        video_points: float64 places in the indexed picture, shape ``(N, 2)``.
+        query_points: float64 places in the query picture, shape ``(N, 2)``.
+        scales: How much larger each feature is in the query picture, shape ``(N,)``.
+        turns: By how many radians it is turned there, shape ``(N,)``.
+        clearness: Ratio to the next best match, lower is clearer, shape ``(N,)``.
+        pairs: Which pair of frames each comes from, shape ``(N,)``.
+    """
+
+    video_points: Floats
+    query_points: Floats
+    scales: Floats
+    turns: Floats
+    clearness: Floats
+    pairs: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.video_points)
+
+    def __repr__(self) -> str:
+        return f"PointMatches({len(self)})"
+
+    @classmethod
+    def joined(cls, parts: Sequence["PointMatches"]) -> "PointMatches":
+        """Those of several pairs of frames; empty without any."""
+        none = np.empty(0)
+        parts = [
+            cls(np.empty((0, 2)), np.empty((0, 2)), none, none, none, none.astype(int)),
+            *parts,
+        ]
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "PointMatches":
+        """Some of them."""
+        return PointMatches(
+            self.video_points[rows],
+            self.query_points[rows],
+            self.scales[rows],
+            self.turns[rows],
+            self.clearness[rows],
+            self.pairs[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MovingFit:
+    """One shape that lies elsewhere in each pair of frames.
+
+    Attributes:
+        matrices: float64, one for each pair in which it is found, shape ``(P, 3, 3)``.
+        pairs: The numbers of these pairs, shape ``(P,)``.
+        cells: Unique cells among the inliers of all.
+    """
+
+    matrices: Floats
+    pairs: NDArray[np.int64]
+    cells: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A geometry with what speaks for it.
+
+    Attributes:
+        matrix: float64, shape ``(3, 3)``.
+        inliers: Which of the matches obey it, shape ``(N,)``.
+        cells: Unique cells among them, on the side that has fewer.
+        error: Root of the mean squared error of the inliers, in pixels.
+    """
+
+    matrix: Floats
+    inliers: NDArray[np.bool_]
+    cells: int
+    error: float
+
+
+def fit_affine(matches: PointMatches, *, tolerance: float) -> Fit | None:
+    """The affine map that most matches obey to within `tolerance` pixels; None if there is none."""
+    if len(matches) < 3:
+        return None
+    tried = matches.take(np.argsort(matches.clearness, kind="stable")[:MAX_HYPOTHESES])
+    linear = tried.scales[:, None, None] * _rotations(tried.turns)
+    moved = np.einsum("hij,nj->hni", linear, matches.video_points)
+    shift = tried.query_points - np.einsum("hij,hj->hi", linear, tried.video_points)
+    missed = moved + (shift[:, None] - matches.query_points[None])
+    # A single feature knows its own scale and turn only roughly.
+    votes = ((missed**2).sum(axis=2) < (3 * tolerance) ** 2).sum(axis=1)
+    best: Fit | None = None
+    for row in np.argsort(-votes, kind="stable")[:8]:
+        start = np.eye(3)
+        start[:2, :2], start[:2, 2] = linear[row], shift[row]
+        fit = _refined(start, matches, tolerance)
+        if fit is not None and (best is None or _rank(fit) > _rank(best)):
+            best = fit
+    return best
+
+
+def fit_homography(start: Fit, matches: PointMatches, *, tolerance: float) -> Fit | None:
+    """A homography near an affine map, where it fits clearly better; else None."""
+    if start.cells < MIN_HOMOGRAPHY_CELLS:
+        return None
+    matrix = start.matrix
+    near = _errors(matrix, matches) < 2.5 * tolerance
+    for _ in range(5):
+        found = _least_squares_homography(matches.video_points[near], matches.query_points[near])
+        if found is None or not is_plausible(found, matches.video_points[near]):
+            return None
+        matrix = found
+        near = _errors(matrix, matches) < tolerance
+        if near.sum() < MIN_HOMOGRAPHY_CELLS:
+            return None
+    fit = _judged(matrix, matches, near)
+    error_before = _rms(_errors(start.matrix, matches)[near])
+    gains = fit.error < HOMOGRAPHY_GAIN * error_before and fit.cells >= start.cells
+    return fit if gains or fit.cells > 1.3 * start.cells else None
+
+
+def fit_moving(matches: PointMatches, *, num_pairs: int, tolerance: float) -> MovingFit | None:
+    """The shape that best fits one pair of frames, found again elsewhere in the others.
+
+    An inset that moves does so; None if fewer than two pairs have it.
+    """
+    fits = [
+        fit_affine(matches.take(matches.pairs == pair), tolerance=tolerance)
+        for pair in range(num_pairs)
+    ]
+    best = max((fit for fit in fits if fit), key=lambda fit: fit.cells, default=None)
+    if best is None:
+        return None
+    shifts = matches.query_points - matches.video_points @ best.matrix[:2, :2].T
+    matrices, pairs, kept = [], [], []
+    for pair in range(num_pairs):
+        of_pair = np.flatnonzero(matches.pairs == pair)
+        if len(of_pair) == 0:
+            continue
+        away = np.linalg.norm(shifts[of_pair, None] - shifts[None, of_pair], axis=2) < tolerance
+        center = int(away.sum(axis=1).argmax())
+        agreeing = of_pair[away[center]]
+        if _num_cells(matches.take(agreeing)) < 4:
+            continue
+        matrix = best.matrix.copy()
+        matrix[:2, 2] = shifts[agreeing].mean(axis=0)
+        matrices.append(matrix)
+        pairs.append(pair)
+        kept.append(agreeing)
+    if len(pairs) < 2:
+        return None
+    cells = _num_cells(matches.take(np.concatenate(kept)))
+    return MovingFit(np.stack(matrices), np.array(pairs), cells)
+
+
+def is_plausible(matrix: Floats, points: Floats) -> bool:
+    """Whether a geometry neither folds nor collapses the part of the picture around `points`."""
+    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    depth = corners @ matrix[2, :2] + matrix[2, 2]
+    if depth.min() <= 0 or depth.max() > 2.5 * depth.min():
+        return False
+    scale = np.linalg.svd(_slope(matrix, corners.mean(axis=0)), compute_uv=False)
+    return bool(
+        scale[0] <= MAX_STRETCH * scale[1] and scale[1] >= SCALES[0] and scale[0] <= SCALES[1]
+    )
+
+
+def moved(matrix: Floats, points: Floats) -> Floats:
+    """Where a geometry takes places, shape ``(N, 2)``."""
+    taken = points @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(taken[:, :2] / taken[:, 2:])
+
+
+def _refined(matrix: Floats, matches: PointMatches, tolerance: float) -> Fit | None:
+    for factor in (3.0, 2.0, 1.0, 1.0, 1.0):
+        near = _errors(matrix, matches) < factor * tolerance
+        found = _least_squares_affine(matches.video_points[near], matches.query_points[near])
+        if found is None or not is_plausible(found, matches.video_points[near]):
+            return None
+        matrix = found
+    near = _errors(matrix, matches) < tolerance
+    return _judged(matrix, matches, near) if near.sum() >= 3 else None
+
+
+def _judged(matrix: Floats, matches: PointMatches, near: NDArray[np.bool_]) -> Fit:
+    error = _rms(_errors(matrix, matches)[near])
+    return Fit(matrix, near, _num_cells(matches.take(near)), error)
+
+
+def _rank(fit: Fit) -> tuple[int, float]:
+    return fit.cells, -fit.error
+
+
+def _rms(errors: Floats) -> float:
+    return float(np.sqrt((errors**2).mean())) if len(errors) else 0.0
+
+
+def _rotations(turns: Floats) -> Floats:
+    cos, sin = np.cos(turns), np.sin(turns)
+    return np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
+
+
+def _errors(matrix: Floats, matches: PointMatches) -> Floats:
+    return np.asarray(
+        np.linalg.norm(moved(matrix, matches.video_points) - matches.query_points, axis=1)
+    )
+
+
+def _num_cells(matches: PointMatches) -> int:
+    """Cells with a feature, on the side that has fewer: a collapsed fit has many on one alone."""
+    sides = (matches.video_points, matches.query_points)
+    return min(len(np.unique((side // CELL_SIDE).astype(np.int64), axis=0)) for side in sides)
+
+
+def _least_squares_affine(source: Floats, target: Floats) -> Floats | None:
+    if len(source) < 3:
+        return None
+    center = source.mean(axis=0)
+    spread = np.column_stack([source - center, np.ones(len(source))])
+    # Points on a line leave the direction across it open.
+    strengths = np.linalg.svd(spread[:, :2], compute_uv=False)
+    if strengths[1] < max(1.0, 0.02 * strengths[0]):
+        return None
+    solved = np.linalg.lstsq(spread, target, rcond=None)[0]
+    matrix = np.eye(3)
+    matrix[:2, :2] = solved[:2].T
+    matrix[:2, 2] = solved[2] - matrix[:2, :2] @ center
+    return matrix
+
+
+def _least_squares_homography(source: Floats, target: Floats) -> Floats | None:
+    """Direct linear transformation with both sides normalized (Hartley and Zisserman, 4.4)."""
+    if len(source) < 8:
+        return None
+    to_source, to_target = _normalizing(source), _normalizing(target)
+    (x, y), (u, v) = moved(to_source, source).T, moved(to_target, target).T
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    rows = np.concatenate(
+        [
+            np.column_stack([x, y, one, zero, zero, zero, -u * x, -u * y, -u]),
+            np.column_stack([zero, zero, zero, x, y, one, -v * x, -v * y, -v]),
+        ]
+    )
+    _, values, basis = np.linalg.svd(rows, full_matrices=False)
+    if values[7] < 1e-4 * values[0]:
+        return None
+    matrix = np.linalg.inv(to_target) @ basis[8].reshape(3, 3) @ to_source
+    if abs(matrix[2, 2]) < 1e-9:
+        return None
+    return np.asarray(matrix / matrix[2, 2])
+
+
+def _normalizing(points: Floats) -> Floats:
+    center = points.mean(axis=0)
+    scale = math.sqrt(2) / max(1e-6, float(np.linalg.norm(points - center, axis=1).mean()))
+    return np.array([[scale, 0, -scale * center[0]], [0, scale, -scale * center[1]], [0, 0, 1.0]])
+
+
+def _slope(matrix: Floats, point: Floats) -> Floats:
+    """The linear map that a geometry is near a place, shape ``(2, 2)``."""
+    x, y, depth = matrix @ np.append(point, 1.0)
+    across = np.outer([x / depth, y / depth], matrix[2, :2])
+    return np.asarray((matrix[:2, :2] - across) / depth)
+
+
+# --- told in words ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundEdit:
+    """How the indexed footage was changed to become the query, as far as it can be seen.
+
+    Attributes:
+        matrix: float64, shape ``(3, 3)``: takes places of the indexed picture to places of
+            the query picture, both in shares of width and height. Of a picture that moves
+            about in the query it is that of the middle of the range.
+        mirrored: Whether left and right are swapped.
+        speed: Seconds of the indexed video for each second of the query.
+        rectangle: Left, top, width and height of the part of the query picture that shows
+            it, in shares.
+        crop: Shares of the indexed picture's width and height that are visible.
+        rotation_degrees: How far it is turned against the clock, in (-180, 180].
+        stretch: How much wider it became against its height; 1.0 is unchanged.
+        is_moving: Whether it moves about in the query picture.
+        is_tilted: Whether it is seen at an angle, as a filmed screen is.
+    """
+
+    matrix: Floats
+    mirrored: bool
+    speed: float
+    rectangle: tuple[float, float, float, float]
+    crop: tuple[float, float]
+    rotation_degrees: float
+    stretch: float
+    is_moving: bool
+    is_tilted: bool
+
+    def __post_init__(self) -> None:
+        if self.matrix.shape != (3, 3):
+            raise ValueError(f"need (3, 3), got {self.matrix.shape=}")
+
+    def describe(self) -> str:
+        """What was done to the picture, in words.
+
+        Example:
+            >>> edit = find_edit(np.diag([0.5, 0.5, 1]), (90, 160), (90, 160), speed=1.25)
+            >>> edit.describe()
+            '1.25 x faster, inside a rectangle at 0 %, 0 % of 50 % x 50 % size'
+        """
+        words = []
+        if self.mirrored:
+            words.append("mirrored")
+        if abs(self.rotation_degrees) >= 2:
+            side = "left" if self.rotation_degrees > 0 else "right"
+            words.append(f"turned {side} by {abs(self.rotation_degrees):.0f} degrees")
+        if self.is_tilted:
+            words.append("seen at an angle")
+        if min(self.crop) < 0.95:
+            words.append(f"cropped to {self.crop[0]:.0%} x {self.crop[1]:.0%}".replace("%", " %"))
+        if abs(math.log(self.stretch)) > math.log(1.06):
+            words.append(f"stretched to {self.stretch:.2f} x the width")
+        if abs(math.log(self.speed)) > math.log(1.03):
+            faster = self.speed > 1
+            pace = f"{self.speed if faster else 1 / self.speed:.2f} x"
+            words.append(f"{pace} {'faster' if faster else 'slower'}")
+        left, top, width, height = self.rectangle
+        if min(width, height) < 0.95:
+            moves = "moving " if self.is_moving else ""
+            place = f"at {left:.0%}, {top:.0%} of {width:.0%} x {height:.0%} size"
+            words.append(f"inside a {moves}rectangle {place}".replace("%", " %"))
+        return ", ".join(words) or "unchanged picture"
+
+
+def find_edit(
+    matrix: Floats,
+    video_size: tuple[int, int],
+    query_size: tuple[int, int],
+    *,
+    speed: float = 1.0,
+    is_moving: bool = False,
+) -> FoundEdit:
+    """What a geometry between pictures of these sizes (height, width), in pixels, says."""
+    to_shares = np.diag([1 / query_size[1], 1 / query_size[0], 1.0])
+    shares = to_shares @ matrix @ np.diag([video_size[1], video_size[0], 1.0])
+    seen = visible_outline(shares)
+    shown = np.clip(moved(shares, seen), 0, 1)
+    corner, extent, crop = shown.min(axis=0), np.ptp(shown, axis=0), np.ptp(seen, axis=0)
+    slope = _slope(matrix, seen.mean(axis=0) * [video_size[1], video_size[0]])
+    mirrored = bool(np.linalg.det(slope) < 0)
+    upright = slope @ np.diag([-1.0, 1.0]) if mirrored else slope
+    degrees = -math.degrees(
+        math.atan2(upright[1, 0] - upright[0, 1], upright[0, 0] + upright[1, 1])
+    )
+    lengths = np.linalg.norm(slope, axis=0)
+    depth = seen @ shares[2, :2] + shares[2, 2]
+    return FoundEdit(
+        matrix=shares,
+        mirrored=mirrored,
+        speed=speed,
+        rectangle=(float(corner[0]), float(corner[1]), float(extent[0]), float(extent[1])),
+        crop=(float(crop[0]), float(crop[1])),
+        rotation_degrees=180.0 if degrees <= -179.995 else degrees,
+        stretch=float(lengths[0] / lengths[1]),
+        is_moving=is_moving,
+        is_tilted=bool(depth.max() > 1.03 * depth.min()),
+    )
+
+
+def visible_outline(shares: Floats) -> Floats:
+    """Corners of what the query shows of the indexed picture, in its shares, shape ``(N, 2)``.
+
+    The unit square is cut along the four borders of the query picture (Sutherland and
+    Hodgman); the whole square where nothing of it is visible.
+    """
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
+    outline = square
+    x, y, depth = shares
+    for border in (x, depth - x, y, depth - y):
+        height = outline @ border[:2] + border[2]
+        kept = []
+        for here, (point, level) in enumerate(zip(outline, height, strict=True)):
+            if (level >= 0) != (height[here - 1] >= 0):
+                share = height[here - 1] / (height[here - 1] - level)
+                kept.append(outline[here - 1] + share * (point - outline[here - 1]))
+            if level >= 0:
+                kept.append(point)
+        if not kept:
+            return square
+        outline = np.array(kept)
+    return outline

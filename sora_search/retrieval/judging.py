@@ -1,0 +1,140 @@
+"""Looking before telling: the best candidates' frames against those of the query.
+
+Vectors bring up what may be the same footage; frames decide. Looking costs a fraction
+of a second each, so a limited number of videos is looked at, the most promising first,
+and what was not looked at is told on trust, with a lower score.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sora_search.datatypes import Match
+from sora_search.errors import MediaError, VideoNotIndexedError
+from sora_search.index.video_index import VideoIndex
+from sora_search.media.probing import path_of
+from sora_search.retrieval.alignment import AlignedSpan
+from sora_search.retrieval.scoring import MATCH_STRENGTH, Verdict, score_of_match
+from sora_search.retrieval.verification import Verification, verify_match
+from sora_search.retrieval.windows import Rectangle
+
+MAX_VIDEOS = 6
+"""Videos of the candidates that are looked at."""
+
+VERDICTS: dict[bool | None, Verdict] = {True: "confirmed", None: "uncertain", False: "refuted"}
+
+MAX_RANGES = 6
+"""Ranges of one confirmed video that are looked at."""
+
+MAX_REFUTED = 2
+"""Ranges of one video that may be refuted before the others are not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRange:
+    """A range that vectors suggest.
+
+    Attributes:
+        span: Where, on both sides.
+        strength: Its evidence, see `scoring.strength_of`.
+        window: The part of the query picture whose vectors found it; None for all of it.
+    """
+
+    span: AlignedSpan
+    strength: float
+    window: Rectangle | None = None
+
+
+def without_echoes(ranges: Sequence[FoundRange]) -> list[FoundRange]:
+    """Each range once, as the view that shows it best has it; the strongest first."""
+    kept: list[FoundRange] = []
+    for found in sorted(ranges, key=lambda found: -found.strength):
+        if not any(_is_echo(found.span, other.span) for other in kept):
+            kept.append(found)
+    return kept
+
+
+def _is_echo(span: AlignedSpan, other: AlignedSpan) -> bool:
+    """Whether two ranges overlap by half of the shorter one, on both sides."""
+    sides = ((span.row_span, other.row_span), (span.column_span, other.column_span))
+    return all(
+        a is None or b is None or a.overlap_s(b) >= min(a.duration_s, b.duration_s) / 2
+        for a, b in sides
+    )
+
+
+def judge(
+    index: VideoIndex, query_path: Path | str, found: Mapping[int, Sequence[FoundRange]]
+) -> dict[int, list[Match]]:
+    """Look at the most promising videos; see which of their ranges stand.
+
+    Args:
+        index: Where the videos are named.
+        query_path: The query file.
+        found: Ranges of each video, from `without_echoes`.
+
+    Returns:
+        Matches of each video that has any, best first, with `verified` and a score. Where a
+        range is confirmed those refuted are left out; a video all of whose ranges are refuted
+        keeps the best one.
+    """
+    order = sorted(found, key=lambda video_id: (-found[video_id][0].strength, video_id))
+    judged = {}
+    for place, video_id in enumerate(order):
+        path = _file_of(index, video_id) if place < MAX_VIDEOS else None
+        matches = list(
+            _on_trust(found[video_id])
+            if path is None
+            else _looked_at(query_path, path, found[video_id])
+        )
+        if any(match.verified for match in matches):
+            matches = [match for match in matches if match.verified is not False]
+        else:
+            matches = sorted(matches, key=lambda match: -match.score)[:1]
+        if matches:
+            judged[video_id] = sorted(matches, key=lambda match: -match.score)
+    return judged
+
+
+def _file_of(index: VideoIndex, video_id: int) -> Path | None:
+    """A file of the video that can be looked at; None where there is none."""
+    try:
+        uris = index.video(video_id).uris
+    except VideoNotIndexedError:  # removed while we searched
+        return None
+    return next((path for path in map(path_of, uris) if path.is_file()), None)
+
+
+def _on_trust(ranges: Sequence[FoundRange]) -> Iterator[Match]:
+    for found in ranges:
+        if found.strength >= MATCH_STRENGTH:
+            score = score_of_match(found.strength, "unseen")
+            yield Match(found.span.row_span, found.span.column_span, score)
+
+
+def _looked_at(query_path: Path | str, path: Path, ranges: Sequence[FoundRange]) -> Iterator[Match]:
+    num_refuted = 0
+    for place, found in enumerate(ranges):
+        if place >= MAX_RANGES or num_refuted >= MAX_REFUTED:
+            yield from _on_trust(ranges[place:])
+            return
+        supposed = Match(found.span.row_span, found.span.column_span, found.strength)
+        try:
+            seen = verify_match(query_path, path, supposed, window=found.window)
+        except (MediaError, OSError):  # it was there when it was indexed
+            yield from _on_trust(ranges[place:])
+            return
+        num_refuted += seen.is_same is False
+        if seen.is_same is not False or found.strength >= MATCH_STRENGTH:
+            yield _match(supposed, found.strength, seen)
+
+
+def _match(supposed: Match, strength: float, seen: Verification) -> Match:
+    spans = seen.match or supposed
+    return Match(
+        spans.query_span,
+        spans.video_span,
+        score_of_match(strength, VERDICTS[seen.is_same]),
+        verified=seen.is_same,
+        edit=seen.edit.describe() if seen.edit and seen.is_same is not False else "",
+    )

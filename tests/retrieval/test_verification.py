@@ -1,0 +1,393 @@
+"""Decoded frames tell copies from other takes, and say when and how the footage was changed."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sora_search.datatypes import FrameBatch, Match, TimeSpan
+from sora_search.errors import MediaError
+from sora_search.media import clips
+from sora_search.media.clips import Clip, EditedClip
+from sora_search.media.editing import edit_clip
+from sora_search.media.writing import write_video
+from sora_search.retrieval import verification
+from sora_search.retrieval.geometry import (
+    FoundEdit,
+    PointMatches,
+    find_edit,
+    fit_affine,
+    fit_homography,
+    moved,
+)
+from sora_search.retrieval.verification import Verification, verify, verify_match
+
+RATE = 20.0
+SIZE = (192, 256)
+NO_CHANGE = find_edit(np.eye(3), SIZE, SIZE)
+
+
+def texture(seed: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Colored blots of several sizes, as plants or crowds have them."""
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((*size, 3), np.float32)
+    for step in (4, 9, 24):
+        coarse = rng.uniform(-1, 1, (size[0] // step + 2, size[1] // step + 2, 3))
+        picture += cv2.resize(
+            coarse.astype(np.float32), size[::-1], interpolation=cv2.INTER_CUBIC
+        ) * np.sqrt(step)
+    return np.clip(picture * 14 + 128, 0, 255).astype(np.uint8)
+
+
+def scene(place: int, action: int, *, duration_s: float = 6.0) -> Clip:
+    """A place where things move: the same place with another action is another take."""
+    rng = np.random.default_rng([9, action])
+    num_frames = round(duration_s * RATE)
+    frames = np.repeat(texture(place, SIZE)[None], num_frames, axis=0)
+    side = 40
+    for number in range(4):
+        body = texture(100 * place + number, (side, side))
+        stops = rng.uniform(0, 1, (round(duration_s * 1.5) + 3, 2)) * (
+            SIZE[0] - side,
+            SIZE[1] - side,
+        )
+        at = np.arange(num_frames) / RATE * 1.5
+        path = np.stack([np.interp(at, np.arange(len(stops)), stops[:, k]) for k in (0, 1)], axis=1)
+        for row, (top, left) in enumerate(path.round().astype(int)):
+            frames[row, top : top + side, left : left + side] = body
+    return Clip(frames, RATE)
+
+
+@pytest.fixture(scope="module")
+def footage() -> Clip:
+    return scene(1, 1)
+
+
+def seen(clip: Clip, span: TimeSpan | None) -> FrameBatch:
+    """The frames that `verify_match` would read of a file with this clip."""
+    scale = 256 / min(clip.size)
+    times = np.array([0.0])
+    if span is not None:
+        first, last = max(0.0, span.start_s - 1.5), min(clip.duration_s, span.end_s + 1.5)
+        times = np.arange(first + 0.05, last, 0.1)
+    size = (round(clip.size[0] * scale), round(clip.size[1] * scale))
+    return FrameBatch(clips.resize_frames(clip.frames_at(times), size), times)
+
+
+def check(
+    query: Clip, video: Clip, query_span: TimeSpan | None, video_span: TimeSpan | None
+) -> Verification:
+    return verify(
+        seen(query, query_span),
+        seen(video, video_span),
+        query_span=query_span,
+        video_span=video_span,
+    )
+
+
+def check_edit(edited: EditedClip, original: Clip, *, late_s: float = 0.0) -> Verification:
+    truth = edited.matches[0]
+    assert truth.query_span is not None
+    assert truth.video_span is not None
+    start_s = max(0.0, truth.video_span.start_s + late_s)
+    supposed = TimeSpan(start_s, start_s + truth.video_span.duration_s)
+    return check(edited, original, truth.query_span, supposed)
+
+
+def corner_error(edit: FoundEdit, truth: EditedClip) -> float:
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
+    found = moved(edit.matrix, corners)
+    middle = len(truth) // 2
+    return float(np.abs(found - truth.corners(middle) / truth.size[::-1]).max())
+
+
+# --- copies are confirmed, with time and geometry ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mirror",
+        "crop-60",
+        "stretch",
+        "rotate-25",
+        "rotate-90",
+        "speed-1.5",
+        "screen",
+        "pip",
+        "blend",
+    ],
+)
+def test_edited_copy_is_confirmed_with_its_geometry(name, footage):
+    edited = edit_clip(name, footage, seed=3, video_hash="a", carrier=scene(2, 2))
+    found = check_edit(edited, footage, late_s=0.4)
+    assert found.is_same is True
+    assert found.edit is not None
+    assert corner_error(found.edit, edited) < 0.04
+    assert found.edit.mirrored == edited.mirrored
+    assert found.edit.rectangle == pytest.approx(edited.rectangle(), abs=0.03)
+    assert found.edit.speed == pytest.approx(edited.speed, rel=0.03)
+    assert found.match is not None
+    assert found.match.video_span is not None
+    assert found.match.video_span.start_s == pytest.approx(0.0, abs=0.1)
+
+
+@pytest.mark.parametrize("late_s", [-1.2, -0.5, 0.3, 1.2])
+def test_wrong_time_is_corrected(late_s, footage):
+    query = clips.cut(clips.unedited(footage), 2.0, 4.0)
+    found = check_edit(query, footage, late_s=late_s)
+    assert found.is_same is True
+    assert found.offset_s == pytest.approx(-late_s, abs=0.06)
+    assert found.match is not None
+    assert found.match.query_span is not None
+    assert found.match.video_span is not None
+    assert found.match.video_span.start_s == pytest.approx(2.0, abs=0.06)
+    assert found.match.video_span.end_s == pytest.approx(4.0, abs=0.1)
+
+
+def test_range_does_not_leave_the_indexed_video(footage):
+    """The supposed range starts half a second before the video really does."""
+    around = np.concatenate([scene(3, 3, duration_s=1.0).frames, footage.frames])
+    found = check(Clip(around, RATE), footage, TimeSpan(0.4, 5.0), TimeSpan(0.0, 4.6))
+    assert found.match is not None
+    assert found.match.query_span is not None
+    assert found.match.video_span is not None
+    assert found.match.query_span.start_s == pytest.approx(1.0, abs=0.1)
+    assert found.match.video_span.start_s == pytest.approx(0.0, abs=0.1)
+
+
+def test_panning_camera_is_followed():
+    """Frames of different moments lie elsewhere: time and geometry have to be found together."""
+    world = texture(8, (SIZE[0], 900))
+    left = (300 + 280 * np.sin(np.arange(120) / RATE * 1.3)).astype(int)
+    frames = np.stack([world[:, x : x + SIZE[1]] for x in left])
+    camera = Clip(frames, RATE)
+    found = check(camera, camera, TimeSpan(1.0, 5.0), TimeSpan(1.5, 5.5))
+    assert found.is_same is True
+    assert found.offset_s == pytest.approx(-0.5, abs=0.06)
+    assert found.edit is not None
+    assert found.edit.matrix == pytest.approx(np.eye(3), abs=0.02)
+
+
+def test_moving_inset_is_followed(footage):
+    edited = edit_clip("pip-moving", footage, seed=4, video_hash="a", carrier=scene(2, 2))
+    found = check_edit(edited, footage)
+    assert found.is_same is True
+    assert found.edit is not None
+    assert found.edit.is_moving
+    assert "moving rectangle" in found.edit.describe()
+
+
+# --- other footage is not ------------------------------------------------------------------------
+
+
+def test_another_take_at_the_same_place_is_not_confirmed(footage):
+    span = TimeSpan(1.0, 5.0)
+    found = check(scene(1, 7), footage, span, span)
+    assert found.cells > 40
+    assert found.appearance > 0.5
+    assert found.motion is not None
+    assert found.motion < 0.2
+    assert found.is_same is False
+
+
+def test_another_moment_of_the_same_video_is_not_confirmed():
+    long = scene(1, 1, duration_s=14.0)
+    found = check(long, long, TimeSpan(0.5, 4.0), TimeSpan(9.5, 13.0))
+    assert found.is_same is False
+
+
+def test_other_footage_has_no_geometry(footage):
+    span = TimeSpan(1.0, 5.0)
+    found = check(scene(5, 1), footage, span, span)
+    assert found.is_same is False
+    assert found.cells < verification.MIN_CELLS
+    assert found.edit is None
+    assert found.match is None
+
+
+def test_black_frames_are_not_confirmed(footage):
+    black = replace(footage, frames=np.zeros_like(footage.frames))
+    span = TimeSpan(1.0, 5.0)
+    assert check(black, footage, span, span).is_same is False
+    assert check(footage, black, span, span).is_same is False
+    assert check(black, black, span, span).is_same is False
+
+
+# --- what nothing can tell -----------------------------------------------------------------------
+
+
+def test_footage_in_which_nothing_moves_stays_uncertain(footage):
+    still = replace(footage, frames=np.repeat(footage.frames[:1], len(footage), axis=0))
+    found = check(still, still, TimeSpan(1.0, 4.0), TimeSpan(1.3, 4.3))
+    assert found.is_same is None
+    assert found.motion is None
+    assert found.appearance > 0.9
+    assert found.offset_s == pytest.approx(0.0, abs=0.03)  # any time is as good
+
+
+@pytest.mark.parametrize("is_query", [True, False])
+def test_still_picture_of_the_footage_stays_uncertain(is_query, footage):
+    edited = edit_clip("mirror", footage)
+    still = Clip(edited.frames[80:81], RATE)
+    span = TimeSpan(3.8, 4.2)
+    found = check(still, footage, None, span) if is_query else check(footage, still, span, None)
+    assert found.is_same is None
+    assert found.motion is None
+    assert found.match is None
+    assert found.edit is not None
+    assert found.edit.mirrored
+    assert found.appearance > 0.7
+
+
+def test_still_picture_of_something_else_is_not_confirmed(footage):
+    still = Clip(scene(6, 6).frames[:1], RATE)
+    assert check(still, footage, None, TimeSpan(1.0, 4.0)).is_same is False
+    assert check(still, Clip(footage.frames[:1], RATE), None, None).is_same is False
+
+
+def test_single_frames_with_spans_stay_uncertain(footage):
+    one = FrameBatch(seen(footage, None).frames, np.array([0.02]))
+    span = TimeSpan(0.0, 0.04)
+    found = verify(one, one, query_span=span, video_span=span)
+    assert found.is_same is None
+    assert found.appearance == 1.0
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_files_are_read_around_the_match(footage, tmp_path):
+    edited = edit_clip("mirror", clips.cut(clips.unedited(footage), 1.0, 5.0))
+    video = write_video(tmp_path / "video.mp4", footage.frames, frames_per_s=RATE)
+    query = write_video(tmp_path / "query.mp4", edited.frames, frames_per_s=RATE)
+    found = verify_match(query, video, Match(TimeSpan(0.5, 3.5), TimeSpan(1.9, 4.9), 0.7))
+    assert found.is_same is True
+    assert found.edit is not None
+    assert found.edit.describe() == "mirrored"
+    assert found.match is not None
+    assert found.match.score == 0.7
+    assert found.match.video_span is not None
+    assert found.match.video_span.start_s == pytest.approx(1.5, abs=0.06)
+
+
+def test_of_a_long_match_only_a_piece_is_held(tmp_path, monkeypatch):
+    long = scene(1, 1, duration_s=30.0)
+    path = write_video(tmp_path / "long.mp4", long.frames, frames_per_s=RATE)
+    held = []
+
+    def watched(query: FrameBatch, video: FrameBatch, **spans: TimeSpan | None) -> Verification:
+        held.extend([len(query), len(video)])
+        return verify(query, video, **spans)
+
+    monkeypatch.setattr(verification, "verify", watched)
+    match = Match(TimeSpan(1.0, 29.0), TimeSpan(1.5, 29.5), 0.7)
+    found = verification.verify_match(path, path, match)
+    assert max(held) <= 121
+    assert found.is_same is True
+    assert found.match is not None
+    assert found.match.query_span == match.query_span
+    assert found.match.video_span is not None
+    assert found.match.video_span.start_s == pytest.approx(1.0, abs=0.06)
+    assert found.match.video_span.end_s == pytest.approx(29.0, abs=0.06)
+
+
+def test_files_that_cannot_be_read_say_so(tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    match = Match(TimeSpan(0, 1), TimeSpan(0, 1), 0.5)
+    with pytest.raises(OSError, match=r"gone\.mp4"):
+        verify_match(tmp_path / "gone.mp4", text, match)
+    with pytest.raises(MediaError):
+        verify_match(text, text, match)
+
+
+# --- geometry ------------------------------------------------------------------------------------
+
+
+def planted(
+    rng: np.random.Generator, matrix: NDArray[np.float64], *, num: int = 30, num_wrong: int = 60
+) -> PointMatches:
+    """Matches that obey a similarity to a third of a pixel, among more that obey nothing."""
+    video = rng.uniform(0, 250, (num + num_wrong, 2))
+    query = moved(matrix, video) + rng.normal(0, 0.3, video.shape)
+    query[num:] = rng.uniform(0, 250, (num_wrong, 2))
+    slope = matrix[:2, :2]
+    scale, turn = np.sqrt(np.linalg.det(slope)), np.arctan2(slope[1, 0], slope[0, 0])
+    scales = np.exp(rng.normal(np.log(scale), 0.1, len(video)))
+    turns = rng.normal(turn, 0.1, len(video))
+    scales[num:], turns[num:] = rng.uniform(0.2, 3, num_wrong), rng.uniform(-3, 3, num_wrong)
+    return PointMatches(
+        video, query, scales, turns, rng.uniform(0.3, 0.8, len(video)), np.zeros(len(video), int)
+    )
+
+
+@given(st.floats(-3.1, 3.1), st.floats(0.3, 2.0), st.floats(-80, 80), st.integers(0, 2**31))
+@settings(max_examples=30)
+def test_planted_geometry_is_found_among_twice_as_many_wrong_matches(turn, scale, shift, seed):
+    cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+    matrix = np.array([[cos, -sin, 100 + shift], [sin, cos, 100 - shift], [0, 0, 1.0]])
+    matches = planted(np.random.default_rng(seed), matrix)
+    fit = fit_affine(matches, tolerance=4.0)
+    assert fit is not None
+    assert fit.inliers[:30].mean() > 0.9
+    corners = np.array([[0, 0], [250, 0], [250, 250], [0, 250.0]])
+    assert moved(fit.matrix, corners) == pytest.approx(moved(matrix, corners), abs=3.0)
+
+
+def test_points_without_agreement_have_no_geometry():
+    matches = planted(np.random.default_rng(1), np.eye(3), num=0, num_wrong=150)
+    fit = fit_affine(matches, tolerance=4.0)
+    assert fit is None or fit.cells < verification.MIN_CELLS
+    assert fit_affine(PointMatches.joined([]), tolerance=4.0) is None
+
+
+def test_points_on_a_line_have_no_geometry():
+    along = np.linspace(0, 200, 40)
+    points = np.column_stack([along, along])
+    ones = np.ones(40)
+    matches = PointMatches(points, points, ones, 0 * ones, 0.5 * ones, np.zeros(40, int))
+    assert fit_affine(matches, tolerance=4.0) is None
+
+
+def test_homography_replaces_an_affine_map_only_where_it_is_needed():
+    rng = np.random.default_rng(2)
+    plain = planted(rng, np.array([[0.8, 0, 10], [0, 0.8, 20], [0, 0, 1.0]]), num=80, num_wrong=20)
+    affine = fit_affine(plain, tolerance=4.0)
+    assert affine is not None
+    assert fit_homography(affine, plain, tolerance=4.0) is None
+
+    tilt = np.array([[1, 0, 0], [0, 1, 0], [1e-3, 0, 1.0]])
+    tilted = replace(plain, query_points=moved(tilt, plain.query_points))
+    affine = fit_affine(tilted, tolerance=4.0)
+    assert affine is not None
+    fit = fit_homography(affine, tilted, tolerance=4.0)
+    assert fit is not None
+    assert fit.error < 0.5 * affine.error
+
+
+def test_edit_is_told_in_words():
+    assert NO_CHANGE.describe() == "unchanged picture"
+    assert NO_CHANGE.rectangle == (0, 0, 1, 1)
+    assert NO_CHANGE.crop == (1, 1)
+    inset = np.array([[-0.3, 0, 230], [0, 0.3, 19.2], [0, 0, 1.0]])
+    assert find_edit(inset, SIZE, SIZE, speed=1.25).describe() == (
+        "mirrored, 1.25 x faster, inside a rectangle at 60 %, 10 % of 30 % x 30 % size"
+    )
+    cropped = np.array([[1.25, 0, -40], [0, 1.25, -20], [0, 0, 1.0]])
+    assert find_edit(cropped, SIZE, SIZE).describe() == "cropped to 80 % x 80 %"
+    left = np.array([[0, 1.0, 0], [-1, 0, SIZE[1]], [0, 0, 1]])
+    assert find_edit(left, SIZE, SIZE[::-1]).describe() == "turned left by 90 degrees"
+    slow = find_edit(np.eye(3), SIZE, SIZE, speed=0.8)
+    assert slow.describe() == "1.25 x slower"
+
+
+def test_visible_part_of_a_turned_picture_is_exact():
+    around = np.array([[0, 1.0, 32], [-1, 0, 224], [0, 0, 1]])  # stands upright in the same frame
+    found = find_edit(around, SIZE, SIZE)
+    assert found.rectangle == pytest.approx((32 / 256, 0, 192 / 256, 1))
+    assert found.crop == pytest.approx((192 / 256, 1))

@@ -1,0 +1,85 @@
+"""Windows: shares of a picture, nine all over it, and their pixels."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sora_search.media.clips import Pictures
+from sora_search.retrieval.windows import Rectangle, cut_window, pyramid
+
+
+def noise(num_frames: int) -> Pictures:
+    return np.random.default_rng(0).integers(0, 256, (num_frames, 160, 240, 3), np.uint8)
+
+
+@given(a=st.tuples(*[st.floats(0.01, 0.49)] * 4), b=st.tuples(*[st.floats(0.01, 0.49)] * 4))
+def test_iou_is_symmetric_and_1_only_with_itself(
+    a: tuple[float, ...], b: tuple[float, ...]
+) -> None:
+    first, second = Rectangle(*a), Rectangle(*b)
+    assert first.iou(second) == pytest.approx(second.iou(first))
+    assert 0 <= first.iou(second) <= 1 + 1e-9
+    assert first.iou(first) == pytest.approx(1)
+
+
+def test_iou_of_a_case_on_paper() -> None:
+    assert Rectangle(0, 0, 0.5, 0.5).iou(Rectangle(0.25, 0, 0.5, 0.5)) == pytest.approx(1 / 3)
+    assert Rectangle(0, 0, 0.5, 0.5).iou(Rectangle(0.5, 0, 0.5, 1)) == 0
+
+
+@pytest.mark.parametrize(
+    "values", [(-0.1, 0, 0.5, 0.5), (0, 0, 0, 0.5), (0.6, 0, 0.5, 0.5), (0, 0.6, 0.5, 0.5)]
+)
+def test_rectangle_outside_of_the_picture_is_refused(values: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="part of a picture"):
+        Rectangle(*values)
+
+
+@given(
+    left=st.floats(0, 1),
+    top=st.floats(0, 1),
+    width=st.floats(0.01, 1),
+    height=st.floats(0.01, 1),
+)
+def test_what_is_smaller_than_half_a_window_lies_in_one_whole(
+    left: float, top: float, width: float, height: float
+) -> None:
+    width, height = width / 4, height / 4
+    left, top = left * (1 - width), top * (1 - height)
+    assert any(
+        window.left <= left + 1e-9
+        and window.top <= top + 1e-9
+        and left + width <= window.left + window.width + 1e-9
+        and top + height <= window.top + window.height + 1e-9
+        for window in pyramid()
+    )
+
+
+def test_cut_of_the_whole_picture_is_the_picture() -> None:
+    frames = noise(3)
+    cut = cut_window(frames, Rectangle(0, 0, 1, 1), (160, 240))
+    np.testing.assert_array_equal(cut, frames)
+
+
+def test_cut_averages_by_area() -> None:
+    frames = noise(2)
+    cut = cut_window(frames, Rectangle(60 / 240, 40 / 160, 80 / 240, 60 / 160), (15, 20))
+    blocks = frames[:, 40:100, 60:140].reshape(2, 15, 4, 20, 4, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(cut, blocks, atol=0.51)
+
+
+@given(
+    left=st.floats(0, 0.999), top=st.floats(0, 0.999), width=st.floats(0, 1), height=st.floats(0, 1)
+)
+def test_cut_has_the_size_asked_for(left: float, top: float, width: float, height: float) -> None:
+    part = Rectangle(left, top, max(1e-4, width * (1 - left)), max(1e-4, height * (1 - top)))
+    frames = np.full((2, 9, 13, 3), 7, np.uint8)
+    cut = cut_window(frames, part, (6, 5))
+    assert cut.shape == (2, 6, 5, 3)
+    assert (cut == 7).all()
+
+
+def test_cut_to_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="size"):
+        cut_window(noise(1), Rectangle(0, 0, 1, 1), (0, 5))
