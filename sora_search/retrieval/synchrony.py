@@ -18,6 +18,9 @@ Integers = NDArray[np.int64]
 MAX_OFFSET_S = 1.5
 """Farthest time that is tried."""
 
+MAX_SPEED_ERROR = 0.25
+"""Farthest share by which the supposed speed may be wrong."""
+
 LAG_S = 0.2
 """Time over which a change is taken: longer than one frame that was dropped or repeated."""
 
@@ -109,6 +112,7 @@ def find_time(
     best = max(usable, key=lambda place: usable[place][0])
     peak = usable[best][1]
     others = [found[1] for place, found in usable.items() if abs(place[0] - best[0]) > 0.35]
+    best = _farther(series, clock, best, usable[best][0])
     for step_s, step in ((0.05, 0.02), (0.025, 0.01)):
         near = [(best[0] + i * step_s, best[1] + j * step) for i in (0, -1, 1) for j in (0, -1, 1)]
         scores = [series.agreement(clock, *place) for place in near]
@@ -117,6 +121,26 @@ def find_time(
         )[0]
     motion = _motion(series, clock.shifted(*best), laid, original, blocks)
     return Timing(*best, motion, _deviations(peak, others))
+
+
+def _farther(
+    series: "_Series", clock: Clock, best: tuple[float, float], score: float
+) -> tuple[float, float]:
+    """Go on in the direction of speed that was better, as long as it gets better still.
+
+    Between hard cuts many lines of time fit the vectors: of a clip at 1.25 the supposed speed
+    was 1.1.
+    """
+    direction = round((best[1] - 1) / 0.05)
+    while direction and abs(best[1] - 1) < MAX_SPEED_ERROR:
+        near = [(best[0] + i * _COARSE_STEP_S, best[1] + 0.05 * direction) for i in range(-2, 3)]
+        found = [series.agreement(clock, *place) for place in near]
+        scores = [one[0] if one else -9.0 for one in found]
+        if max(scores) <= score:
+            break
+        score = max(scores)
+        best = near[scores.index(score)]
+    return best
 
 
 def _deviations(peak: float, others: list[float]) -> float:
