@@ -17,7 +17,7 @@ from sora_search.errors import ConfigError, TrainingError
 from sora_search.learning.datasets import FrameStore
 from sora_search.learning.distillation import load_teacher
 from sora_search.learning.phases import PHASE_MAKERS, PHASES, Phase, TrainConfig, to_channels_last
-from sora_search.sora.checkpoint import load_network
+from sora_search.sora.checkpoint import load_tensors
 from sora_search.sora.network import ModelConfig, SoraNetwork
 
 
@@ -100,8 +100,7 @@ def _learned(start: Path | str, network: SoraNetwork) -> dict[str, Tensor]:
         state = torch.load(folder / "checkpoint_last" / "state.pt", weights_only=True)
         return {key: x for key, x in state["network"].items() if key.startswith(prefixes)}
     shapes = {key: x.shape for key, x in network.state_dict().items()}
-    tensors = load_network(start).state_dict()
-    return {key: x for key, x in tensors.items() if shapes.get(key) == x.shape}
+    return {key: x for key, x in load_tensors(start).items() if shapes.get(key) == x.shape}
 
 
 class _Run:

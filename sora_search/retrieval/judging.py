@@ -21,8 +21,6 @@ from sora_search.retrieval.windows import Rectangle
 MAX_VIDEOS = 6
 """Videos of the candidates that are looked at."""
 
-VERDICTS: dict[bool | None, Verdict] = {True: "confirmed", None: "uncertain", False: "refuted"}
-
 MAX_RANGES = 6
 """Ranges of one confirmed video that are looked at."""
 
@@ -134,7 +132,14 @@ def _match(supposed: Match, strength: float, seen: Verification) -> Match:
     return Match(
         spans.query_span,
         spans.video_span,
-        score_of_match(strength, VERDICTS[seen.is_same]),
+        score_of_match(strength, _verdict(seen)),
         verified=seen.is_same,
         edit=seen.edit.describe() if seen.edit and seen.is_same is not False else "",
     )
+
+
+def _verdict(seen: Verification) -> Verdict:
+    if seen.is_same is None:
+        # Without geometry there was nothing in the pictures to see.
+        return "uncertain" if seen.edit else "unseen"
+    return "confirmed" if seen.is_same else "refuted"

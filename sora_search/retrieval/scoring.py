@@ -46,15 +46,17 @@ MATCH_STRENGTH = 0.33
 
 Verdict = Literal["confirmed", "uncertain", "refuted", "unseen"]
 """What frames say about a range: the same footage; the same scene, but nothing moves that could
-tell takes apart; not the same as far as can be seen; nobody looked."""
+tell takes apart; not the same as far as can be seen; nobody looked, or there was nothing to
+recognize the pictures by."""
 
 CALIBRATION: dict[Verdict, tuple[float, float]] = {
     "confirmed": (3.5, 2.0),
-    "uncertain": (-2.0, 3.0),
-    "refuted": (-5.0, 4.0),
-    "unseen": (-6.0, 9.0),
+    "uncertain": (-9.5, 10.5),
+    "refuted": (-10.0, 7.0),
+    "unseen": (-7.0, 8.5),
 }
-"""Log odds of being the same footage, at strength 0 and what a strength of 1 adds."""
+"""Log odds of being the same footage, at strength 0 and what a strength of 1 adds: fitted by
+eye to 759 answers to 252 queries of the suite `choose` (`tests/benchmarks/bench_search.py`)."""
 
 LIKENESS_RANGE = (0.3, 0.8)
 """Bounds of the zero point for whole videos."""

@@ -66,6 +66,9 @@ NUM_PAIRS = 5
 NUM_FEATURES, MIN_CONTRAST = 400, 0.02
 """Features a frame and their least contrast: blurred copies have hardly any at OpenCV's .04."""
 
+MIN_FEATURES = 30
+"""Features of a frame below which nothing follows from finding no geometry: an empty sky."""
+
 MIN_CELLS = 8
 """Cells of a geometry; 50 pairs of other videos had at most 6."""
 
@@ -109,7 +112,8 @@ class Verification:
     Attributes:
         is_same: True for the same footage, False where that was not confirmed, None
             where the scene is the same but too little moves, or too differently, to be
-            certain: still pictures above all.
+            certain: still pictures above all. None without an `edit` where the pictures
+            hold next to nothing to recognize them by.
         cells: Places of 8 px in which features of both pictures agree.
         appearance: Share of the textured blocks that look the same, in [0, 1].
         motion: Correlation of the changes from frame to frame, in [-1, 1]; None where
@@ -195,7 +199,8 @@ def verify(
         if found is not None and HOPELESS_CELLS <= found.cells < FEW_CELLS:
             found = eyes.find(clock, times_s)
     if found is None or found.cells < MIN_CELLS:
-        return Verification(False, cells=found.cells if found else 0)
+        is_same = False if eyes.can_tell(clock, times_s[::2]) else None
+        return Verification(is_same, cells=found.cells if found else 0)
     laid = _lay(eyes, clock, found, query_span)
     laid = _sharpened(eyes, laid, clock, times_s[::2], query_span)
     to_whole, whole_size = _around(window, eyes.query.size)
@@ -362,6 +367,14 @@ class _Eyes:
             times_s=self.query.times_s[[row for row, _ in pairs]],
             tolerance=TOLERANCE * max(self.query.size),
         )
+
+    def can_tell(self, clock: Clock, times_s: Floats) -> bool:
+        """Whether the frames of either side hold enough to be recognized by."""
+        queries = self.query.nearest(times_s).tolist()
+        videos = self.video.nearest(clock(times_s)).tolist()
+        ours = np.median([len(self._features(True, row).points) for row in queries])
+        theirs = np.median([len(self._features(False, row).points) for row in videos])
+        return max(float(ours), float(theirs)) >= MIN_FEATURES
 
     def _features(self, is_query: bool, row: int) -> Features:
         if (is_query, row) not in self._seen:

@@ -24,6 +24,8 @@ from sora_search.errors import ModelNotFoundError
 from sora_search.media.sampling import SamplingConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sora_search.sora.network import SoraNetwork
 
 SHIPPED_DIR = Path(__file__).parent / "weights"
@@ -165,13 +167,9 @@ def load_network(model: str | Path) -> "SoraNetwork":
     Raises:
         ModelNotFoundError: If there is no such model, or its tensors are not those it names.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from sora_search.sora.network import BlockConfig, ModelConfig, SoraNetwork
 
-    card, path = load_card(model), model_paths(model)[1]
-    fields = dict(card.config)
+    fields = dict(load_card(model).config)
     for pathway in ("motion_stages", "appearance_stages"):
         fields[pathway] = tuple(
             tuple(BlockConfig(**block) for block in stage) for stage in fields[pathway]
@@ -179,16 +177,33 @@ def load_network(model: str | Path) -> "SoraNetwork":
     fields["time_scales"] = tuple(fields["time_scales"])
     network = SoraNetwork(ModelConfig(**fields))
     try:
+        network.load_state_dict(load_tensors(model))
+    except RuntimeError as error:
+        path = model_paths(model)[1]
+        raise ModelNotFoundError(f"cannot load the weights {str(path)!r}: {error}") from error
+    return network.eval()
+
+
+def load_tensors(model: str | Path) -> "dict[str, Tensor]":
+    """The tensors of a model by name, as they are stored.
+
+    Raises:
+        ModelNotFoundError: If there is no such model, or its tensors are not those it names.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    card, path = load_card(model), model_paths(model)[1]
+    try:
         tensors = load_file(path)
-        network.load_state_dict(tensors)
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError) as error:
         raise ModelNotFoundError(f"cannot load the weights {str(path)!r}: {error}") from error
     digest = _digest({key: x.numpy() for key, x in tensors.items()}, card)
     if card.model_id != f"{card.name}-{digest}":
         raise ModelNotFoundError(
             f"the weights {str(path)!r} are not those of {card.model_id}: copy both files again"
         )
-    return network.eval()
+    return tensors
 
 
 def _digest(tensors: Mapping[str, NDArray[Any]], card: ModelCard) -> str:

@@ -215,7 +215,12 @@ def test_black_frames_are_not_confirmed(footage):
     span = TimeSpan(1.0, 5.0)
     assert check(black, footage, span, span).is_same is False
     assert check(footage, black, span, span).is_same is False
-    assert check(black, black, span, span).is_same is False
+
+
+def test_nothing_follows_from_pictures_without_anything_to_recognize_them_by(footage):
+    black = replace(footage, frames=np.zeros_like(footage.frames))
+    found = check(black, black, TimeSpan(1.0, 5.0), TimeSpan(1.0, 5.0))
+    assert (found.is_same, found.edit) == (None, None)
 
 
 # --- what nothing can tell -----------------------------------------------------------------------
