@@ -46,14 +46,14 @@ class TrainConfig:
     """Which parts of the training run, in this order."""
     stem_starts: int = 8
     """Random starts of the first convolution, of which each of its channels takes the best."""
-    blocks_steps: int = 3000
+    blocks_steps: int = 5000
     """Steps of fitting single blocks."""
     blocks_rate: float = 1e-2
     """Highest learning rate there."""
-    chain_steps: int = 8000
+    chain_steps: int = 4800
     """Steps of distilling end to end."""
-    chain_rate: float = 4e-3
-    """Highest learning rate there."""
+    chain_rate: float = 6e-4
+    """Highest learning rate there; 2e-3 undid what the blocks had learned."""
     blocks_frames: int = 8
     """Frames of a clip there; the blocks look at a few at a time only."""
     chain_frames: int = 8
@@ -76,7 +76,7 @@ class TrainConfig:
     """Steps of learning what happens."""
     meaning_rate: float = 2e-3
     """Highest learning rate there."""
-    meaning_clips: int = 256
+    meaning_clips: int = 128
     """Clips in a step of it."""
     meaning_views: int = 2
     """Views of each clip it learns from."""

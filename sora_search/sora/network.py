@@ -333,7 +333,8 @@ class SoraNetwork(nn.Module):
             self.motion.widths[1:], windowed=-2, grid=config.space_grid
         )
         self.meaning_hidden = FullyConnected(
-            self.motion_pooling.width + config.appearance_out, config.meaning_hidden
+            self.motion_pooling.width + config.motion_out + config.appearance_out,
+            config.meaning_hidden,
         )
         self.time_pooling = TimePooling(config.time_scales, config.clip_frames)
         self.meaning_out = nn.Linear(
@@ -358,7 +359,8 @@ class SoraNetwork(nn.Module):
 
     def moments(self, appearance: list[Tensor], motion: list[Tensor]) -> Tensor:
         """What the meaning half is made of, pooled over space alone, ``(B * T, W)``."""
-        return torch.cat([self.motion_pooling(motion[1:]), appearance[-1].mean((2, 3))], 1)
+        means = [maps[-1].mean((2, 3)) for maps in (motion, appearance)]
+        return torch.cat([self.motion_pooling(motion[1:]), *means], 1)
 
     def meaning(self, moments: Tensor) -> Tensor:
         """What happens around each moment ``(B, T, W)``: unit rows ``(B, T, meaning_dim)``."""
