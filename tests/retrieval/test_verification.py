@@ -108,6 +108,20 @@ def corner_error(edit: FoundEdit, truth: EditedClip) -> float:
 # --- copies are confirmed, with time and geometry ------------------------------------------------
 
 
+@pytest.mark.parametrize("supposed", [1.25, 1.8])
+def test_a_speed_that_vectors_got_wrong_is_corrected(supposed, footage):
+    edited = edit_clip("speed-1.5", footage)
+    query_span, video_span = edited.matches[0].query_span, edited.matches[0].video_span
+    assert query_span is not None
+    assert video_span is not None
+    middle_s = (video_span.start_s + video_span.end_s) / 2
+    half_s = min(query_span.duration_s * supposed / 2, middle_s)
+    found = check(edited, footage, query_span, TimeSpan(middle_s - half_s, middle_s + half_s))
+    assert found.is_same is True
+    assert found.edit is not None
+    assert found.edit.speed == pytest.approx(1.5, rel=0.03)
+
+
 @pytest.mark.parametrize(
     "name",
     [
