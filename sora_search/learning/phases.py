@@ -78,7 +78,7 @@ class TrainConfig:
     """Highest learning rate there."""
     meaning_clips: int = 128
     """Clips in a step of it."""
-    meaning_views: int = 2
+    meaning_views: int = 4
     """Views of each clip it learns from."""
     save_every_s: float = 60.0
     """Seconds between checkpoints."""
