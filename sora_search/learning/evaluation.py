@@ -129,7 +129,7 @@ def evaluate(
     *,
     suites: Sequence[str] = ("actions", "labels", "copies"),
     limit: int | None = None,
-    copy_weights: tuple[float, float] = VIEWS["identity"],
+    copy_weights: tuple[float, float] = VIEWS["both"],
     seed: int = 0,
     jobs: int = 1,
     cache_dir: Path | str | None = None,

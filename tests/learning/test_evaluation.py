@@ -53,7 +53,7 @@ def test_evaluation_measures_every_suite(data_dir):
     assert labels.num_gallery == 8  # val and train
     assert labels.num_queries == 2  # the other group of label 0 is in eval
     copies = report.copies["copies"]
-    assert [row.view for row in copies] == ["identity", "both", "meaning"]
+    assert [row.view for row in copies] == ["both", "identity", "meaning"]
     assert copies[0].num_queries == 9 * 20
     assert copies[0].num_gallery == 9
     rank_1 = {row.edit: row.rank_1 for row in copies[0].by_edit}
