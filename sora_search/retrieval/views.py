@@ -8,6 +8,7 @@ A long query is read in pieces, so memory stays flat.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def closer_views(
         MediaError: If nothing of the query can be decoded.
         ValueError: If `span` starts after the end.
     """
-    pieces = list(_first_two(_pieces(path, encoder, span)))
+    pieces = list(islice(_pieces(path, encoder, span), 2))
     if len(pieces) != 1:
         return
     for turns in (1, 2, 3):
@@ -125,8 +126,3 @@ def _scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 def _joined(batches: list[FrameBatch]) -> FrameBatch:
     frames: NDArray[np.uint8] = np.concatenate([batch.frames for batch in batches])
     return FrameBatch(frames, np.concatenate([batch.pts_s for batch in batches]))
-
-
-def _first_two(pieces: Iterator[_Piece]) -> Iterator[_Piece]:
-    for _, piece in zip(range(2), pieces, strict=False):
-        yield piece
