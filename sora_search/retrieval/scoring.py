@@ -59,8 +59,8 @@ CALIBRATION: dict[Verdict, tuple[float, float]] = {
 on 1,070 answers of the suite `choose` (`tests/benchmarks/bench_search.py`). Of the confirmed
 185 of 195 were right, the others being the same robot at the same task and an animated caption
 that videos of a series share; of the refuted 1 of 139. Of the uncertain 4 of 5 near strength 1,
-4 of 11 near .88, 1 of 17 near .7; but 8 of 60 negatives were as strong without being confirmed (the same
-signer, the same machine), so that no line on strength alone tells those apart."""
+4 of 11 near .88, 1 of 17 near .7; but 8 of 60 negatives were as strong without being confirmed
+(the same signer, the same machine): no line on strength alone tells those apart."""
 
 LIKENESS_RANGE = (0.3, 0.8)
 """Bounds of the zero point for whole videos."""
