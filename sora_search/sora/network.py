@@ -160,13 +160,14 @@ class TemporalConv(nn.Module):
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """Mix maps ``(B * T, C, H, W)`` over time; `frames` is T."""
         kernel, channels = self.weight.shape
-        clips = x.unflatten(0, (-1, frames))
-        padded = functional.pad(clips, (0, 0, 0, 0, 0, 0, kernel - 1, 0))
-        weight = self.weight.view(kernel, 1, 1, channels, 1, 1)
-        mixed = clips * weight[-1] + self.bias.view(1, 1, channels, 1, 1)
-        for tap in range(kernel - 1):
-            mixed = mixed + padded[:, tap : tap + frames] * weight[tap]
-        return functional.relu6(mixed.flatten(0, 1))
+        # Time becomes the rows of a picture, and positions its columns: the runtime has a fast
+        # depthwise convolution for pictures, and none for time.
+        rows = x.unflatten(0, (-1, frames)).flatten(3).transpose(1, 2)
+        rows = functional.pad(rows, (0, 0, kernel - 1, 0))
+        weight = self.weight.t().reshape(channels, 1, kernel, 1)
+        mixed = functional.conv2d(rows, weight, self.bias, groups=channels)
+        mixed = mixed.transpose(1, 2).unflatten(3, x.shape[2:]).flatten(0, 1)
+        return functional.relu6(mixed)
 
 
 class InvertedBottleneck(nn.Module):
