@@ -43,7 +43,7 @@ OWNERS = {
     "safetensors": ["sora/checkpoint.py"],
     "tensorboard": ["learning/training.py"],
     "PIL": ["media/rendering.py"],
-    "cv2": ["media", "retrieval/verification.py"],
+    "cv2": ["media", "retrieval/footage.py", "retrieval/verification.py"],
     "typer": ["cli"],
     "rich": ["cli"],
     "click": [],

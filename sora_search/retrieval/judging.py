@@ -14,6 +14,7 @@ from sora_search.errors import MediaError, VideoNotIndexedError
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import path_of
 from sora_search.retrieval.alignment import AlignedSpan
+from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.scoring import MATCH_STRENGTH, Verdict, score_of_match
 from sora_search.retrieval.verification import Verification, verify_match
 from sora_search.retrieval.windows import Rectangle
@@ -62,12 +63,16 @@ def _is_echo(span: AlignedSpan, other: AlignedSpan) -> bool:
 
 
 def judge(
-    index: VideoIndex, query_path: Path | str, found: Mapping[int, Sequence[FoundRange]]
+    index: VideoIndex,
+    reader: FootageReader,
+    query_path: Path | str,
+    found: Mapping[int, Sequence[FoundRange]],
 ) -> dict[int, list[Match]]:
     """Look at the most promising videos; see which of their ranges stand.
 
     Args:
         index: Where the videos are named.
+        reader: Reads the frames of both sides, and keeps them for the next time.
         query_path: The query file.
         found: Ranges of each video, from `without_echoes`.
 
@@ -83,7 +88,7 @@ def judge(
         matches = list(
             _on_trust(found[video_id])
             if path is None
-            else _looked_at(query_path, path, found[video_id])
+            else _looked_at(reader, query_path, path, found[video_id])
         )
         if any(match.verified for match in matches):
             matches = [match for match in matches if match.verified is not False]
@@ -110,7 +115,9 @@ def _on_trust(ranges: Sequence[FoundRange]) -> Iterator[Match]:
             yield Match(found.span.row_span, found.span.column_span, score)
 
 
-def _looked_at(query_path: Path | str, path: Path, ranges: Sequence[FoundRange]) -> Iterator[Match]:
+def _looked_at(
+    reader: FootageReader, query_path: Path | str, path: Path, ranges: Sequence[FoundRange]
+) -> Iterator[Match]:
     num_refuted = 0
     for place, found in enumerate(ranges):
         if place >= MAX_RANGES or num_refuted >= MAX_REFUTED:
@@ -118,7 +125,7 @@ def _looked_at(query_path: Path | str, path: Path, ranges: Sequence[FoundRange])
             return
         supposed = Match(found.span.row_span, found.span.column_span, found.strength)
         try:
-            seen = verify_match(query_path, path, supposed, window=found.window)
+            seen = verify_match(reader, query_path, path, supposed, window=found.window)
         except (MediaError, OSError):  # it was there when it was indexed
             yield from _on_trust(ranges[place:])
             return

@@ -1,6 +1,6 @@
 """Where one picture lies in another: from features of pairs of frames to one placement.
 
-Pure numpy: the features themselves are found by `verification`.
+Pure numpy: the features themselves are found by `footage`.
 """
 
 from collections.abc import Sequence

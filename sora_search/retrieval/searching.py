@@ -39,6 +39,7 @@ from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import uri_of
 from sora_search.retrieval.alignment import AlignedSpan, Timeline, align_videos, join_spans
 from sora_search.retrieval.candidates import find_candidates
+from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.judging import FoundRange, judge, without_echoes
 from sora_search.retrieval.scoring import (
     LEAST_STRENGTH,
@@ -126,10 +127,11 @@ def search(
     excluded = _own_video_ids(index, query) if exclude_self else frozenset()
     searching = _Searching(index, excluded)
     views = [View(embedding), *window_views(query, encoder, span=span)]
-    matches = judge(index, query, searching.copies(views, on_progress=on_progress))
+    reader = FootageReader()
+    matches = judge(index, reader, query, searching.copies(views, on_progress=on_progress))
     if not any(match.verified for found in matches.values() for match in found):
         closer = searching.copies(closer_views(query, encoder, span=span))
-        matches = {**matches, **_confirmed(judge(index, query, closer))}
+        matches = {**matches, **_confirmed(judge(index, reader, query, closer))}
     found = {video_id: FoundVideo(video_id, m[0].score, m) for video_id, m in matches.items()}
     if weights != "copies":
         for video_id, score in searching.similar(embedding, weights):

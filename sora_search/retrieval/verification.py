@@ -23,9 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.datatypes import FrameBatch, Match, TimeSpan
-from sora_search.media.decoding import VideoReader
-from sora_search.media.sampling import SamplingConfig
+from sora_search.datatypes import Match, TimeSpan
+from sora_search.retrieval.footage import FRAMES_PER_S, Footage, FootageReader, Gray
 from sora_search.retrieval.geometry import (
     TOLERANCE,
     FoundEdit,
@@ -33,26 +32,16 @@ from sora_search.retrieval.geometry import (
     moved,
     visible_outline,
 )
-from sora_search.retrieval.placement import Features, Placement, place_features
+from sora_search.retrieval.placement import Placement, place_features
 from sora_search.retrieval.synchrony import Clock, find_time
-from sora_search.retrieval.windows import Rectangle, cut_window
+from sora_search.retrieval.windows import Rectangle
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 Integers = NDArray[np.int64]
-Gray = NDArray[np.uint8]
 
 # Measured on the 36 usual and hard edits of suite videos of use `choose`, times wrong by up
 # to .7 s and speeds by 5 %, and on other moments of the same video and of its group.
-
-SHORT_SIDE = 256
-"""Pixels. Features of a frame cost 18 ms of CPU, of 11 at 192 px, which small insets need."""
-
-LONG_SIDE = 1024
-"""Most pixels of the other side: a strip must not grow to any size."""
-
-FRAMES_PER_S = 10.0
-"""Frames read in a second; times come out to .02 s all the same."""
 
 PADDING_S = 1.5
 """Read on either side of a range: starts found from vectors were wrong by up to this."""
@@ -62,9 +51,6 @@ MAX_FRAMES_S = 12.0
 
 NUM_PAIRS = 5
 """Pairs of frames for the geometry; every other one first, all where these agree too little."""
-
-NUM_FEATURES, MIN_CONTRAST = 400, 0.02
-"""Features a frame and their least contrast: blurred copies have hardly any at OpenCV's .04."""
 
 MIN_FEATURES = 30
 """Features of a frame below which nothing follows from finding no geometry: an empty sky."""
@@ -101,6 +87,7 @@ CLEAR_APPEARANCE, RETRY_APPEARANCE, ODD_APPEARANCE, RETRY_CONTRAST = 0.95, 0.75,
 around it, where motion stands out by the last or appearance is below the third, at odds with
 the geometry: panning cameras had .15 to .5 at first and .5 to 1.0 then."""
 
+_COMMON_S = 0.5
 _GRID_POINTS, _FINE_GRID_POINTS = 5_000, 20_000
 _BLOCK_SIDE = 8
 
@@ -134,6 +121,7 @@ class Verification:
 
 
 def verify_match(
+    reader: FootageReader,
     query_path: Path | str,
     video_path: Path | str,
     match: Match,
@@ -155,8 +143,8 @@ def verify_match(
     share = min(1.0, (MAX_FRAMES_S - 2 * PADDING_S) / longest_s)
     query_piece, video_piece = _middle(query_span, share), _middle(video_span, share)
     found = verify(
-        _read(query_path, query_piece, window),
-        _read(video_path, video_piece),
+        reader.read(query_path, _padded(query_piece), window),
+        reader.read(video_path, _padded(video_piece)),
         query_span=query_piece,
         video_span=video_piece,
         window=window,
@@ -172,8 +160,8 @@ def verify_match(
 
 
 def verify(
-    query: FrameBatch,
-    video: FrameBatch,
+    query: Footage,
+    video: Footage,
     *,
     query_span: TimeSpan | None,
     video_span: TimeSpan | None,
@@ -190,7 +178,7 @@ def verify(
         window: The part of the query picture that `query` shows; None for all of it.
     """
     clock = _clock_between(query, query_span, video, video_span)
-    eyes = _Eyes(_GrayFrames.of(query), _GrayFrames.of(video))
+    eyes = _Eyes(query, video)
     times_s = _moments(eyes.query, query_span)
     if min(len(query), len(video)) == 1:
         found, clock = _find_moment(eyes, clock, times_s)
@@ -248,6 +236,10 @@ def _middle(span: TimeSpan | None, share: float) -> TimeSpan | None:
     return TimeSpan(span.start_s + cut_s, span.end_s - cut_s)
 
 
+def _padded(span: TimeSpan | None) -> TimeSpan | None:
+    return span and TimeSpan(max(0.0, span.start_s - PADDING_S), span.end_s + PADDING_S)
+
+
 def _around(window: Rectangle | None, size: tuple[int, int]) -> tuple[Floats, tuple[int, int]]:
     """From places in a window of that size (H, W) to places in the picture; its size (H, W)."""
     if window is None:
@@ -257,72 +249,29 @@ def _around(window: Rectangle | None, size: tuple[int, int]) -> tuple[Floats, tu
     return shift, (round(height), round(width))
 
 
-def _read(path: Path | str, span: TimeSpan | None, window: Rectangle | None = None) -> FrameBatch:
-    """Frames of a range and of what is around it, of a window or the whole picture."""
-    window = window or Rectangle(0.0, 0.0, 1.0, 1.0)
-    with VideoReader.open(path) as reader:
-        height, width = reader.info.height, reader.info.width
-        sides = height * window.height, width * window.width
-        scale = min(SHORT_SIDE / min(sides), LONG_SIDE / max(sides))
-        # The picture is not made larger for a window than it is for itself.
-        scale = min(scale, max(1.0, SHORT_SIDE / min(height, width)))
-        size = max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
-        whole = max(1, round(height * scale)), max(1, round(width * scale))
-        around = span and TimeSpan(max(0.0, span.start_s - PADDING_S), span.end_s + PADDING_S)
-        sampling = SamplingConfig(FRAMES_PER_S, min_frames=1)
-        batches = [
-            FrameBatch(cut_window(batch.frames, window, size), batch.pts_s)
-            for batch in reader.read(sampling, frame_size=whole, span=around)
-        ]
-    frames = np.concatenate([batch.frames for batch in batches])
-    return FrameBatch(frames, np.concatenate([batch.pts_s for batch in batches]))
-
-
-# --- the frames of both sides, and their times ---------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _GrayFrames:
-    """Gray frames of one side with their times."""
-
-    frames: tuple[Gray, ...]
-    times_s: Floats
-
-    @classmethod
-    def of(cls, batch: FrameBatch) -> "_GrayFrames":
-        grays = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in batch.frames)
-        return cls(tuple(np.asarray(gray, np.uint8) for gray in grays), batch.pts_s)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        height, width = self.frames[0].shape
-        return height, width
-
-    def nearest(self, times_s: Floats) -> Integers:
-        """Rows of the frames closest to some times."""
-        middles = (self.times_s[1:] + self.times_s[:-1]) / 2
-        return np.searchsorted(middles, times_s).astype(np.int64)
-
-
 def _clock_between(
-    query: FrameBatch,
+    query: Footage,
     query_span: TimeSpan | None,
-    video: FrameBatch,
+    video: Footage,
     video_span: TimeSpan | None,
 ) -> Clock:
     speed = video_span.duration_s / query_span.duration_s if query_span and video_span else 1.0
     query_s, video_s = (
-        (span.start_s + span.end_s) / 2 if span else float(side.pts_s.mean())
+        (span.start_s + span.end_s) / 2 if span else float(side.times_s.mean())
         for side, span in ((query, query_span), (video, video_span))
     )
     return Clock(query_s, video_s, speed)
 
 
-def _moments(query: _GrayFrames, span: TimeSpan | None) -> Floats:
+def _moments(query: Footage, span: TimeSpan | None) -> Floats:
     """Moments of the query to look at, spread over the range, away from its uncertain ends."""
     if span is None:
         span = TimeSpan(query.times_s[0], query.times_s[-1] + 1e-3)
-    return span.start_s + span.duration_s * (np.arange(NUM_PAIRS) + 0.5) / NUM_PAIRS
+    times_s = span.start_s + span.duration_s * (np.arange(NUM_PAIRS) + 0.5) / NUM_PAIRS
+    # Ranges that differ by little ask for the same frames, whose features are known.
+    return (
+        np.round(times_s / _COMMON_S) * _COMMON_S if span.duration_s >= 8 * _COMMON_S else times_s
+    )
 
 
 def _corrected(laid: "_Laid", span: TimeSpan, video_times_s: Floats) -> Match:
@@ -345,24 +294,17 @@ def _corrected(laid: "_Laid", span: TimeSpan, video_times_s: Floats) -> Match:
 
 
 class _Eyes:
-    """Both sides, with the features of their frames, each looked at once."""
+    """Both sides, and where one lies in the other."""
 
-    def __init__(self, query: _GrayFrames, video: _GrayFrames) -> None:
+    def __init__(self, query: Footage, video: Footage) -> None:
         self.query, self.video = query, video
-        self._detector = cv2.SIFT.create(NUM_FEATURES, contrastThreshold=MIN_CONTRAST)
-        self._seen: dict[tuple[bool, int], Features] = {}
 
     def find(self, clock: Clock, times_s: Floats) -> Placement | None:
         """The placement that the pairs of frames at some times of the query agree on."""
-        rows = zip(
-            self.query.nearest(times_s).tolist(),
-            self.video.nearest(clock(times_s)).tolist(),
-            strict=True,
-        )
-        pairs = list(dict.fromkeys(rows))
+        pairs = list(dict.fromkeys(zip(*self._rows(clock, times_s), strict=True)))
         return place_features(
-            [self._features(False, row) for _, row in pairs],
-            [self._features(True, row) for row, _ in pairs],
+            [self.video.frames[row].features for _, row in pairs],
+            [self.query.frames[row].features for row, _ in pairs],
             width=self.video.size[1],
             times_s=self.query.times_s[[row for row, _ in pairs]],
             tolerance=TOLERANCE * max(self.query.size),
@@ -370,32 +312,15 @@ class _Eyes:
 
     def can_tell(self, clock: Clock, times_s: Floats) -> bool:
         """Whether the frames of either side hold enough to be recognized by."""
-        queries = self.query.nearest(times_s).tolist()
-        videos = self.video.nearest(clock(times_s)).tolist()
-        ours = np.median([len(self._features(True, row).points) for row in queries])
-        theirs = np.median([len(self._features(False, row).points) for row in videos])
-        return max(float(ours), float(theirs)) >= MIN_FEATURES
+        medians = [
+            float(np.median([len(side.frames[row].features.points) for row in rows]))
+            for side, rows in zip((self.query, self.video), self._rows(clock, times_s), strict=True)
+        ]
+        return max(medians) >= MIN_FEATURES
 
-    def _features(self, is_query: bool, row: int) -> Features:
-        if (is_query, row) not in self._seen:
-            side = self.query if is_query else self.video
-            self._seen[is_query, row] = _detect(side.frames[row], self._detector)
-        return self._seen[is_query, row]
-
-
-def _detect(picture: Gray, detector: cv2.SIFT) -> Features:
-    keypoints, descriptors = detector.detectAndCompute(picture, None)
-    if len(keypoints) == 0:
-        descriptors = np.empty((0, 128), np.float32)
-    # Places count from the corner of the first pixel, OpenCV's from its middle.
-    points = np.array([keypoint.pt for keypoint in keypoints], np.float64).reshape(-1, 2) + 0.5
-    sums = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
-    return Features(
-        points,
-        np.array([keypoint.size for keypoint in keypoints], np.float64),
-        np.radians(np.array([keypoint.angle for keypoint in keypoints], np.float64)),
-        np.sqrt(descriptors / sums),
-    )
+    def _rows(self, clock: Clock, times_s: Floats) -> tuple[list[int], list[int]]:
+        """The frames of the query and of the indexed video at some times of the query."""
+        return self.query.nearest(times_s).tolist(), self.video.nearest(clock(times_s)).tolist()
 
 
 # --- pictures laid over one another --------------------------------------------------------------
@@ -468,8 +393,8 @@ def _lay(eyes: _Eyes, clock: Clock, placement: Placement, span: TimeSpan | None)
     if len(rows) >= 3 and len(video.times_s) >= 3 and window.covered.sum() >= _BLOCK_SIDE**2:
         times_s = query.times_s[rows]
         timing = find_time(
-            window.read([query.frames[row] for row in rows], placement.at(times_s)),
-            window.read(video.frames),
+            window.read([query.frames[row].gray for row in rows], placement.at(times_s)),
+            window.read([frame.gray for frame in video.frames]),
             window.blocks,
             times_s,
             video.times_s,
@@ -563,7 +488,7 @@ _FROM_MIDDLES = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
 
 
 def _appearance(
-    query: _GrayFrames, video: _GrayFrames, clock: Clock, placement: Placement, times_s: Floats
+    query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
 ) -> float:
     """Share of the textured blocks that look the same at some moments of the query."""
     rows = query.nearest(times_s)
@@ -572,8 +497,8 @@ def _appearance(
     window = _Window.over(matrices[len(at_s) // 2], video.size, query.size, _FINE_GRID_POINTS)
     if not window.covered.any():
         return 0.0
-    laid = window.read([query.frames[row] for row in rows], matrices)
-    original = window.read([video.frames[row] for row in video.nearest(clock(at_s))])
+    laid = window.read([query.frames[row].gray for row in rows], matrices)
+    original = window.read([video.frames[row].gray for row in video.nearest(clock(at_s))])
     blocks = window.blocks
     size = np.bincount(blocks)
     num_same = num_textured = 0

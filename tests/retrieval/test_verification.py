@@ -16,6 +16,7 @@ from sora_search.media.clips import Clip, EditedClip
 from sora_search.media.editing import edit_clip
 from sora_search.media.writing import write_video
 from sora_search.retrieval import verification
+from sora_search.retrieval.footage import Footage, FootageReader, Frame
 from sora_search.retrieval.geometry import (
     FoundEdit,
     PointMatches,
@@ -67,7 +68,7 @@ def footage() -> Clip:
     return scene(1, 1)
 
 
-def seen(clip: Clip, span: TimeSpan | None) -> FrameBatch:
+def seen(clip: Clip, span: TimeSpan | None) -> Footage:
     """The frames that `verify_match` would read of a file with this clip."""
     scale = 256 / min(clip.size)
     times = np.array([0.0])
@@ -75,7 +76,7 @@ def seen(clip: Clip, span: TimeSpan | None) -> FrameBatch:
         first, last = max(0.0, span.start_s - 1.5), min(clip.duration_s, span.end_s + 1.5)
         times = np.arange(first + 0.05, last, 0.1)
     size = (round(clip.size[0] * scale), round(clip.size[1] * scale))
-    return FrameBatch(clips.resize_frames(clip.frames_at(times), size), times)
+    return Footage.of(FrameBatch(clips.resize_frames(clip.frames_at(times), size), times))
 
 
 def check(
@@ -270,7 +271,7 @@ def test_still_picture_of_something_else_is_not_confirmed(footage):
 
 
 def test_single_frames_with_spans_stay_uncertain(footage):
-    one = FrameBatch(seen(footage, None).frames, np.array([0.02]))
+    one = Footage([Frame(seen(footage, None).frames[0].gray, 0.02)])
     span = TimeSpan(0.0, 0.04)
     found = verify(one, one, query_span=span, video_span=span)
     assert found.is_same is None
@@ -284,7 +285,9 @@ def test_files_are_read_around_the_match(footage, tmp_path):
     edited = edit_clip("mirror", clips.cut(clips.unedited(footage), 1.0, 5.0))
     video = write_video(tmp_path / "video.mp4", footage.frames, frames_per_s=RATE)
     query = write_video(tmp_path / "query.mp4", edited.frames, frames_per_s=RATE)
-    found = verify_match(query, video, Match(TimeSpan(0.5, 3.5), TimeSpan(1.9, 4.9), 0.7))
+    found = verify_match(
+        FootageReader(), query, video, Match(TimeSpan(0.5, 3.5), TimeSpan(1.9, 4.9), 0.7)
+    )
     assert found.is_same is True
     assert found.edit is not None
     assert found.edit.describe() == "mirrored"
@@ -299,13 +302,13 @@ def test_of_a_long_match_only_a_piece_is_held(tmp_path, monkeypatch):
     path = write_video(tmp_path / "long.mp4", long.frames, frames_per_s=RATE)
     held = []
 
-    def watched(query: FrameBatch, video: FrameBatch, **spans: TimeSpan | None) -> Verification:
+    def watched(query: Footage, video: Footage, **spans: TimeSpan | None) -> Verification:
         held.extend([len(query), len(video)])
         return verify(query, video, **spans)
 
     monkeypatch.setattr(verification, "verify", watched)
     match = Match(TimeSpan(1.0, 29.0), TimeSpan(1.5, 29.5), 0.7)
-    found = verification.verify_match(path, path, match)
+    found = verify_match(FootageReader(), path, path, match)
     assert max(held) <= 121
     assert found.is_same is True
     assert found.match is not None
@@ -320,9 +323,9 @@ def test_files_that_cannot_be_read_say_so(tmp_path):
     text.write_text("no video")
     match = Match(TimeSpan(0, 1), TimeSpan(0, 1), 0.5)
     with pytest.raises(OSError, match=r"gone\.mp4"):
-        verify_match(tmp_path / "gone.mp4", text, match)
+        verify_match(FootageReader(), tmp_path / "gone.mp4", text, match)
     with pytest.raises(MediaError):
-        verify_match(text, text, match)
+        verify_match(FootageReader(), text, text, match)
 
 
 # --- geometry ------------------------------------------------------------------------------------

@@ -1,0 +1,184 @@
+"""Frames as verification sees them: small, gray, with their features, each looked at once.
+
+A query is compared with several videos, and each of them in several ranges: what was
+read and seen of a file is kept for the next look.
+"""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_search.datatypes import FrameBatch, TimeSpan
+from sora_search.errors import VideoDecodeError
+from sora_search.media.decoding import VideoReader
+from sora_search.media.sampling import SamplingConfig
+from sora_search.media.streams import quoted
+from sora_search.retrieval.placement import Features
+from sora_search.retrieval.windows import Rectangle, cut_window
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Gray = NDArray[np.uint8]
+
+SHORT_SIDE = 256
+"""Pixels. Features of a frame cost 18 ms of CPU, of 11 at 192 px, which small insets need."""
+
+LONG_SIDE = 1024
+"""Most pixels of the other side: a strip must not grow to any size."""
+
+FRAMES_PER_S = 10.0
+"""Frames read in a second; times come out to .02 s all the same."""
+
+NUM_FEATURES, MIN_CONTRAST = 400, 0.02
+"""Features a frame and their least contrast: blurred copies have hardly any at OpenCV's .04."""
+
+PIECE_S = 2.0
+"""Files are read in pieces from one multiple of this to the next, so that frames are the same
+whatever range is asked for."""
+
+MAX_KEPT_S = 160.0
+"""Seconds of footage kept, 1.2 MB each of a widescreen picture."""
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """A gray picture, uint8 ``(H, W)``, and when it is on screen."""
+
+    gray: Gray
+    time_s: float
+    _features: Features | None = field(default=None, repr=False)
+
+    @property
+    def features(self) -> Features:
+        """What it can be recognized by, found when first asked for."""
+        if self._features is None:
+            self._features = _detect(self.gray)
+        return self._features
+
+
+class Footage:
+    """Consecutive frames of one file.
+
+    Attributes:
+        frames: At least one.
+        times_s: When they are on screen, float64, shape ``(T,)``, increasing.
+    """
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frames = tuple(frames)
+        self.times_s: Floats = np.array([frame.time_s for frame in frames], np.float64)
+
+    @classmethod
+    def of(cls, batch: FrameBatch) -> "Footage":
+        """The frames of a batch."""
+        return cls(_grays(batch))
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the pictures."""
+        height, width = self.frames[0].gray.shape
+        return height, width
+
+    def nearest(self, times_s: Floats) -> Integers:
+        """Rows of the frames closest to some times."""
+        middles = (self.times_s[1:] + self.times_s[:-1]) / 2
+        return np.searchsorted(middles, times_s).astype(np.int64)
+
+
+class FootageReader:
+    """Reads footage, and keeps what was read last."""
+
+    def __init__(self) -> None:
+        self._pieces: OrderedDict[tuple[Path, Rectangle | None, int], list[Frame]] = OrderedDict()
+
+    def read(
+        self, path: Path | str, span: TimeSpan | None, window: Rectangle | None = None
+    ) -> Footage:
+        """Frames of a part of a file, `FRAMES_PER_S` of them a second.
+
+        Args:
+            path: A video or a still picture.
+            span: The part; None for all of it.
+            window: The part of the picture; None for all of it.
+
+        Raises:
+            MediaError: If nothing of the part can be decoded.
+            OSError: If the file is not there or may not be read.
+        """
+        path = Path(path)
+        if span is None:
+            return Footage(list(itertools.chain(*map(_grays, _batches(path, None, window)))))
+        numbers = range(int(span.start_s // PIECE_S), int(np.ceil(span.end_s / PIECE_S)))
+        missing = [i for i in numbers if (path, window, i) not in self._pieces]
+        for _, group in itertools.groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
+            run = [number for _, number in group]
+            self._read_run(path, window, run)
+        frames = []
+        for number in numbers:
+            key = path, window, number
+            self._pieces.move_to_end(key)
+            frames += [f for f in self._pieces[key] if span.start_s <= f.time_s <= span.end_s]
+        while len(self._pieces) * PIECE_S > MAX_KEPT_S:
+            self._pieces.popitem(last=False)
+        if not frames:
+            raise VideoDecodeError(f"{quoted(path)} shows nothing at {span}: index it again")
+        return Footage(frames)
+
+    def _read_run(self, path: Path, window: Rectangle | None, run: Sequence[int]) -> None:
+        pieces: dict[int, list[Frame]] = {number: [] for number in run}
+        whole = TimeSpan(run[0] * PIECE_S, (run[-1] + 1) * PIECE_S)
+        with suppress(ValueError):  # the file ends before: nothing is there
+            for batch in _batches(path, whole, window):
+                for frame in _grays(batch):
+                    pieces[min(int(frame.time_s // PIECE_S), run[-1])].append(frame)
+        for number, frames in pieces.items():
+            self._pieces[path, window, number] = frames
+
+
+def _batches(path: Path, span: TimeSpan | None, window: Rectangle | None) -> Iterable[FrameBatch]:
+    """Frames of a window, scaled, in color."""
+    window = window or Rectangle(0.0, 0.0, 1.0, 1.0)
+    with VideoReader.open(path) as reader:
+        height, width = reader.info.height, reader.info.width
+        sides = height * window.height, width * window.width
+        scale = min(SHORT_SIDE / min(sides), LONG_SIDE / max(sides))
+        # The picture is not made larger for a window than it is for itself.
+        scale = min(scale, max(1.0, SHORT_SIDE / min(height, width)))
+        size = max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
+        whole = max(1, round(height * scale)), max(1, round(width * scale))
+        sampling = SamplingConfig(FRAMES_PER_S, min_frames=1)
+        for batch in reader.read(sampling, frame_size=whole, span=span):
+            yield FrameBatch(cut_window(batch.frames, window, size), batch.pts_s)
+
+
+def _grays(batch: FrameBatch) -> list[Frame]:
+    return [
+        Frame(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8), float(time_s))
+        for picture, time_s in zip(batch.frames, batch.pts_s, strict=True)
+    ]
+
+
+def _detect(picture: Gray) -> Features:
+    detector = cv2.SIFT.create(NUM_FEATURES, contrastThreshold=MIN_CONTRAST)
+    keypoints, descriptors = detector.detectAndCompute(picture, None)
+    if len(keypoints) == 0:
+        descriptors = np.empty((0, 128), np.float32)
+    # Places count from the corner of the first pixel, OpenCV's from its middle.
+    points = np.array([keypoint.pt for keypoint in keypoints], np.float64).reshape(-1, 2) + 0.5
+    sums = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
+    return Features(
+        points,
+        np.array([keypoint.size for keypoint in keypoints], np.float64),
+        np.radians(np.array([keypoint.angle for keypoint in keypoints], np.float64)),
+        np.sqrt(descriptors / sums),
+    )

@@ -1,0 +1,60 @@
+"""Footage that is read once and kept."""
+
+import numpy as np
+import pytest
+
+from sora_search.datatypes import TimeSpan
+from sora_search.errors import MediaError
+from sora_search.media.writing import write_video
+from sora_search.retrieval import footage
+from sora_search.retrieval.footage import FootageReader
+from sora_search.retrieval.windows import Rectangle
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Five seconds that grow brighter from left to right and with time."""
+    ramp = np.linspace(0, 100, 96)[None, None, :, None]
+    frames = ramp + np.arange(100)[:, None, None, None] + np.zeros((1, 64, 1, 3))
+    folder = tmp_path_factory.mktemp("footage")
+    return write_video(folder / "ramp.mp4", frames.astype(np.uint8), frames_per_s=20, crf=10)
+
+
+def test_times_do_not_depend_on_the_range_asked_for(path):
+    reader = FootageReader()
+    first, second = reader.read(path, TimeSpan(0.3, 2.7)), reader.read(path, TimeSpan(1.0, 4.2))
+    assert first.times_s == pytest.approx(np.arange(0.35, 2.7, 0.1))
+    assert second.times_s == pytest.approx(np.arange(1.05, 4.2, 0.1))
+
+
+def test_what_was_read_is_kept(path):
+    reader = FootageReader()
+    first, second = reader.read(path, TimeSpan(0.0, 3.0)), reader.read(path, TimeSpan(1.0, 5.0))
+    shared = [frame for frame in second.frames if frame.time_s < 3.0]
+    assert len(shared) == 20
+    assert all(any(frame is known for known in first.frames) for frame in shared)
+    assert shared[0].features is shared[0].features
+
+
+def test_what_was_read_longest_ago_is_forgotten(path, monkeypatch):
+    monkeypatch.setattr(footage, "MAX_KEPT_S", 2 * footage.PIECE_S)
+    reader = FootageReader()
+    first = reader.read(path, TimeSpan(0.0, 1.0)).frames[0]
+    reader.read(path, TimeSpan(2.0, 3.0))
+    assert reader.read(path, TimeSpan(0.0, 1.0)).frames[0] is first
+    reader.read(path, TimeSpan(4.0, 5.0))
+    reader.read(path, TimeSpan(2.0, 3.0))
+    assert reader.read(path, TimeSpan(0.0, 1.0)).frames[0] is not first
+
+
+def test_a_window_is_footage_of_its_own(path):
+    reader = FootageReader()
+    whole = reader.read(path, TimeSpan(0.0, 1.0))
+    right = reader.read(path, TimeSpan(0.0, 1.0), Rectangle(0.5, 0.0, 0.5, 1.0))
+    assert right.frames[0].gray.mean() > whole.frames[0].gray.mean() + 15
+
+
+def test_a_range_beyond_the_end_gives_what_there_is(path):
+    assert FootageReader().read(path, TimeSpan(4.5, 9.0)).times_s[-1] < 5.0
+    with pytest.raises(MediaError, match=r"ramp\.mp4.*index it again"):
+        FootageReader().read(path, TimeSpan(7.0, 9.0))
