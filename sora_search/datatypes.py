@@ -12,6 +12,7 @@ Conventions, stated here and nowhere else:
   Q query vectors, K neighbours, Lq x Lv similarity matrix.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -178,6 +179,92 @@ class Hits:
         return f"Hits{self.vector_ids.shape}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundEdit:
+    """How the indexed footage was changed to become the query, as far as it can be seen.
+
+    Attributes:
+        matrix: float64, shape ``(3, 3)``: takes places of the indexed picture to places of
+            the query picture, both in shares of width and height. Of a picture that moves
+            about in the query it is that of the middle of the range.
+        mirrored: Whether left and right are swapped.
+        speed: Seconds of the indexed video for each second of the query.
+        rectangle: Left, top, width and height of the part of the query picture that shows
+            it, in shares.
+        crop: Shares of the indexed picture's width and height that are visible.
+        rotation_degrees: How far it is turned against the clock, in (-180, 180].
+        stretch: How much wider it became against its height; 1.0 is unchanged.
+        is_moving: Whether it moves about in the query picture.
+        is_tilted: Whether it is seen at an angle, as a filmed screen is.
+    """
+
+    matrix: NDArray[np.float64]
+    mirrored: bool
+    speed: float
+    rectangle: tuple[float, float, float, float]
+    crop: tuple[float, float]
+    rotation_degrees: float
+    stretch: float
+    is_moving: bool = False
+    is_tilted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.matrix.shape != (3, 3):
+            raise ValueError(f"need (3, 3), got {self.matrix.shape=}")
+
+    def describe(self) -> str:
+        """What was done to the picture, in words.
+
+        Example:
+            >>> matrix, half = np.diag([0.5, 0.5, 1]), (0.0, 0.0, 0.5, 0.5)
+            >>> FoundEdit(matrix, False, 1.25, half, (1.0, 1.0), 0.0, 1.0).describe()
+            '1.25 x faster, inside a rectangle at 0 %, 0 % of 50 % x 50 % size'
+        """
+        words = []
+        if self.mirrored:
+            words.append("mirrored")
+        if abs(self.rotation_degrees) >= 2:
+            side = "left" if self.rotation_degrees > 0 else "right"
+            words.append(f"turned {side} by {abs(self.rotation_degrees):.0f} degrees")
+        if self.is_tilted:
+            words.append("seen at an angle")
+        if min(self.crop) < 0.95:
+            words.append(f"cropped to {self.crop[0]:.0%} x {self.crop[1]:.0%}".replace("%", " %"))
+        if abs(math.log(self.stretch)) > math.log(1.06):
+            words.append(f"stretched to {self.stretch:.2f} x the width")
+        if abs(math.log(self.speed)) > math.log(1.03):
+            faster = self.speed > 1
+            pace = f"{self.speed if faster else 1 / self.speed:.2f} x"
+            words.append(f"{pace} {'faster' if faster else 'slower'}")
+        left, top, width, height = self.rectangle
+        if min(width, height) < 0.95:
+            moves = "moving " if self.is_moving else ""
+            place = f"at {left:.0%}, {top:.0%} of {width:.0%} x {height:.0%} size"
+            words.append(f"inside a {moves}rectangle {place}".replace("%", " %"))
+        return ", ".join(words) or "unchanged picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why a range is told, or is not.
+
+    Attributes:
+        reason: What decided, in words.
+        strength: How much of what identical footage would have the vectors show, in [0, 1].
+        num_cells: Places in which both pictures agree in geometry; 0 where nobody looked.
+        appearance: Share of the textured blocks that look the same, in [0, 1].
+        motion: Correlation of the changes from frame to frame; None where nothing moves.
+        edit: How the picture was changed; None without a geometry.
+    """
+
+    reason: str
+    strength: float
+    num_cells: int = 0
+    appearance: float = 0.0
+    motion: float | None = None
+    edit: FoundEdit | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """One range that both sides show. A still picture has no span.
@@ -189,6 +276,7 @@ class Match:
         verified: Whether decoded frames confirm it; None where they could not be looked at,
             or show the same scene without anything that moves.
         edit: How the picture was changed, in words; empty where frames do not confirm it.
+        evidence: Why it is told; None where no search found it.
     """
 
     query_span: TimeSpan | None
@@ -196,6 +284,7 @@ class Match:
     score: float
     verified: bool | None = None
     edit: str = ""
+    evidence: Evidence | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +315,28 @@ class SearchResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejection:
+    """A range that was considered, and is not in the answer."""
+
+    uri: str
+    query_span: TimeSpan | None
+    video_span: TimeSpan | None
+    evidence: Evidence = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """What a search gives: the query as it was read, and the videos found, best first."""
+    """What a search gives.
+
+    Attributes:
+        query: The query as it was read.
+        results: The videos found, best first.
+        rejected: What else was considered, the most promising first.
+    """
 
     query: VideoInfo
     results: tuple[SearchResult, ...]
+    rejected: tuple[Rejection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

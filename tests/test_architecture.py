@@ -43,7 +43,12 @@ OWNERS = {
     "safetensors": ["sora/checkpoint.py"],
     "tensorboard": ["learning/training.py"],
     "PIL": ["media/rendering.py"],
-    "cv2": ["media", "retrieval/footage.py", "retrieval/verification.py"],
+    "cv2": [
+        "media",
+        "retrieval/agreement.py",
+        "retrieval/footage.py",
+        "retrieval/verification.py",
+    ],
     "typer": ["cli"],
     "rich": ["cli"],
     "click": [],

@@ -9,12 +9,16 @@ from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from sora_search.datatypes import IndexReport, Match, SearchAnswer, TimeSpan
+from sora_search.datatypes import Evidence, IndexReport, Match, SearchAnswer, TimeSpan
 
 SCHEMA = 1
+
+MAX_REJECTED_LINES = 6
+"""Rejected ranges in the table; a document names more."""
 
 
 def print_json(document: Mapping[str, object]) -> None:
@@ -37,6 +41,8 @@ def _to_json(value: object) -> object:
         return [_to_json(item) for item in value]
     if isinstance(value, Fraction):
         return float(value)
+    if isinstance(value, np.ndarray):
+        return _to_json(value.tolist())
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -49,6 +55,7 @@ def answer_document(answer: SearchAnswer) -> dict[str, object]:
     return {
         "query": {"uri": answer.query.uri, "duration_s": answer.query.duration_s},
         "results": [to_object(result) for result in answer.results],
+        "rejected": [to_object(rejection) for rejection in answer.rejected],
     }
 
 
@@ -90,13 +97,30 @@ def shown_path(path: Path) -> str:
     return printable(text[len(here) :] if text.startswith(here) else text)
 
 
-def answer_lines(answer: SearchAnswer, paths: Mapping[str, str]) -> list[Text]:
+def answer_lines(
+    answer: SearchAnswer, paths: Mapping[str, str], *, explain: bool = False
+) -> list[Text]:
     """The table of a query: a line for each video, and one for each range that matches.
 
     Args:
         answer: What was found.
         paths: How to show each `uri`.
+        explain: Say why, and what else was considered.
     """
+    lines = _result_lines(answer, paths, explain=explain)
+    if explain and answer.rejected:
+        lines += [Text(), Text("considered and rejected", style="bold")]
+        for rejection in answer.rejected[:MAX_REJECTED_LINES]:
+            spans = f"{_span_text(rejection.query_span)} -> {_span_text(rejection.video_span)}"
+            lines.append(Text(f"  {spans:<34} {paths[rejection.uri]}"))
+            lines.append(Text(f"    {_evidence_text(rejection.evidence)}", style="dim"))
+        num_left = len(answer.rejected) - MAX_REJECTED_LINES
+        if num_left > 0:
+            lines.append(Text(f"  {num_left} more, less promising ones (--json names them)"))
+    return lines
+
+
+def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bool) -> list[Text]:
     if not answer.results:
         return [Text("nothing found")]
     lines = [Text(f"{'rank':>4}  {'score':>5}  {'kind':<7}  {'covered':>7}  file", style="bold")]
@@ -109,7 +133,10 @@ def answer_lines(answer: SearchAnswer, paths: Mapping[str, str]) -> list[Text]:
         lines.append(line)
         indent = " " * 31
         lines += [Text(f"{indent}also {paths[uri]}", style="dim") for uri in result.other_uris]
-        lines += [Text(f"{indent}{_match_text(match)}") for match in result.matches]
+        for match in result.matches:
+            lines.append(Text(f"{indent}{_match_text(match)}"))
+            if explain and match.evidence is not None:
+                lines.append(Text(f"{indent}  {_evidence_text(match.evidence)}", style="dim"))
     return lines
 
 
@@ -163,6 +190,16 @@ def _match_text(match: Match) -> str:
     verdict = {True: f"verified: {match.edit}", None: "not verified", False: "frames differ"}
     spans = f"{_span_text(match.query_span)} -> {_span_text(match.video_span)}"
     return f"{spans}  {verdict[match.verified]}"
+
+
+def _evidence_text(evidence: Evidence) -> str:
+    """Why, and the numbers behind it."""
+    numbers = [f"vectors {evidence.strength:.2f}"]
+    if evidence.edit is not None:
+        numbers += [f"{evidence.num_cells} places fit", f"{evidence.appearance:.0%} looks alike"]
+        if evidence.motion is not None:
+            numbers.append(f"motion {evidence.motion:.2f}")
+    return f"{evidence.reason} ({', '.join(numbers)})"
 
 
 def _span_text(span: TimeSpan | None) -> str:

@@ -104,6 +104,13 @@ def query_command(
             "--save", metavar="FILE", help="Write a picture (.jpg, .png) of what matches."
         ),
     ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say why, and what was considered and rejected; --save draws where both agree.",
+        ),
+    ] = False,
     index: IndexOption = None,
     model: ModelOption = None,
     device: DeviceOption = None,
@@ -139,25 +146,27 @@ def query_command(
                 weights=settings.purpose,
                 on_progress=on_progress,
             )
-    _print_answer(answer, as_json=as_json)
+    _print_answer(answer, as_json=as_json, explain=explain)
     if save is not None:
-        _write_picture(answer, save)
+        _write_picture(answer, save, explain=explain)
         if not quiet:
             print_line(f"picture: {save}", error=True)
 
 
-def _print_answer(answer: ss.SearchAnswer, *, as_json: bool) -> None:
+def _print_answer(answer: ss.SearchAnswer, *, as_json: bool, explain: bool) -> None:
     if as_json:
         print_json(answer_document(answer))
         return
     uris = {uri for result in answer.results for uri in (result.uri, *result.other_uris)}
-    for line in answer_lines(answer, {uri: shown_path(ss.path_of(uri)) for uri in uris}):
+    uris |= {rejection.uri for rejection in answer.rejected}
+    paths = {uri: shown_path(ss.path_of(uri)) for uri in uris}
+    for line in answer_lines(answer, paths, explain=explain):
         print_line(line)
 
 
-def _write_picture(answer: ss.SearchAnswer, save: Path) -> None:
+def _write_picture(answer: ss.SearchAnswer, save: Path, *, explain: bool) -> None:
     try:
-        ss.write_answer(answer, save)
+        ss.write_answer(answer, save, explain=explain)
     except OSError as error:
         # It names the file that was to become the picture.
         raise OSError(error.errno, error.strerror, str(save)) from error

@@ -1,5 +1,6 @@
 """Pictures for people: rows of frames side by side, with names and times."""
 
+import math
 import os
 import secrets
 from collections.abc import Sequence
@@ -9,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sora_search.datatypes import TimeSpan, format_time
 from sora_search.media.pictures import Picture
 
 _FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 _PAPER, _INK, _FAINT, _HOLE = "#ffffff", "#1a1a1a", "#5f6368", "#eceef1"
 _LABEL_POINTS, _CAPTION_POINTS = 16, 13
+_MARK = "#0b8043"
 _GAP = 8  # pixels around cells
 _MIN_WIDTH = 480  # room for the labels
 
@@ -65,6 +68,44 @@ def write_side_by_side(
     sheet = _draw([_Row(row, cell_side) for row in rows], cell_side)
     _write_whole(sheet, path, picture_format)
     return path
+
+
+def draw_alignment(
+    ranges: Sequence[tuple[TimeSpan, TimeSpan]], whole: tuple[float, float], *, side: int = 240
+) -> Picture:
+    """Which seconds of two videos belong together: a line for each range, on two axes of time.
+
+    Args:
+        ranges: The same footage in the first video (to the right) and in the second (upwards).
+        whole: How many seconds both last.
+        side: Of the square picture, in pixels.
+
+    Returns:
+        RGB uint8, shape ``(side, side, 3)``.
+    """
+    sheet = Image.new("RGB", (side, side), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(_CAPTION_POINTS)
+    left = math.ceil(font.getlength(format_time(whole[1]))) + _GAP
+    bottom = side - 2 * _CAPTION_POINTS
+    right, top = side - _GAP, _GAP
+    pen.rectangle((left, top, right, bottom), fill=_HOLE)
+
+    def place(first_s: float, second_s: float) -> tuple[float, float]:
+        across = left + (right - left) * min(1.0, first_s / whole[0])
+        return across, bottom - (bottom - top) * min(1.0, second_s / whole[1])
+
+    for first, second in ranges:
+        line = place(first.start_s, second.start_s), place(first.end_s, second.end_s)
+        pen.line(line, fill=_MARK, width=4)
+    for anchor, spot, time_s in (
+        ("lt", (left, bottom + 4), 0.0),
+        ("rt", (right, bottom + 4), whole[0]),
+        ("rb", (left - 4, bottom), 0.0),
+        ("rt", (left - 4, top), whole[1]),
+    ):
+        pen.text(spot, format_time(time_s), fill=_FAINT, font=font, anchor=anchor)
+    return np.asarray(sheet)
 
 
 class _Row:

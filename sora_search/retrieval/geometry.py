@@ -15,6 +15,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from sora_search.datatypes import FoundEdit
+
 Floats = NDArray[np.float64]
 
 CELL_SIDE = 8.0
@@ -306,72 +308,7 @@ def _slope(matrix: Floats, point: Floats) -> Floats:
     return np.asarray((matrix[:2, :2] - across) / depth)
 
 
-# --- told in words ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FoundEdit:
-    """How the indexed footage was changed to become the query, as far as it can be seen.
-
-    Attributes:
-        matrix: float64, shape ``(3, 3)``: takes places of the indexed picture to places of
-            the query picture, both in shares of width and height. Of a picture that moves
-            about in the query it is that of the middle of the range.
-        mirrored: Whether left and right are swapped.
-        speed: Seconds of the indexed video for each second of the query.
-        rectangle: Left, top, width and height of the part of the query picture that shows
-            it, in shares.
-        crop: Shares of the indexed picture's width and height that are visible.
-        rotation_degrees: How far it is turned against the clock, in (-180, 180].
-        stretch: How much wider it became against its height; 1.0 is unchanged.
-        is_moving: Whether it moves about in the query picture.
-        is_tilted: Whether it is seen at an angle, as a filmed screen is.
-    """
-
-    matrix: Floats
-    mirrored: bool
-    speed: float
-    rectangle: tuple[float, float, float, float]
-    crop: tuple[float, float]
-    rotation_degrees: float
-    stretch: float
-    is_moving: bool
-    is_tilted: bool
-
-    def __post_init__(self) -> None:
-        if self.matrix.shape != (3, 3):
-            raise ValueError(f"need (3, 3), got {self.matrix.shape=}")
-
-    def describe(self) -> str:
-        """What was done to the picture, in words.
-
-        Example:
-            >>> edit = find_edit(np.diag([0.5, 0.5, 1]), (90, 160), (90, 160), speed=1.25)
-            >>> edit.describe()
-            '1.25 x faster, inside a rectangle at 0 %, 0 % of 50 % x 50 % size'
-        """
-        words = []
-        if self.mirrored:
-            words.append("mirrored")
-        if abs(self.rotation_degrees) >= 2:
-            side = "left" if self.rotation_degrees > 0 else "right"
-            words.append(f"turned {side} by {abs(self.rotation_degrees):.0f} degrees")
-        if self.is_tilted:
-            words.append("seen at an angle")
-        if min(self.crop) < 0.95:
-            words.append(f"cropped to {self.crop[0]:.0%} x {self.crop[1]:.0%}".replace("%", " %"))
-        if abs(math.log(self.stretch)) > math.log(1.06):
-            words.append(f"stretched to {self.stretch:.2f} x the width")
-        if abs(math.log(self.speed)) > math.log(1.03):
-            faster = self.speed > 1
-            pace = f"{self.speed if faster else 1 / self.speed:.2f} x"
-            words.append(f"{pace} {'faster' if faster else 'slower'}")
-        left, top, width, height = self.rectangle
-        if min(width, height) < 0.95:
-            moves = "moving " if self.is_moving else ""
-            place = f"at {left:.0%}, {top:.0%} of {width:.0%} x {height:.0%} size"
-            words.append(f"inside a {moves}rectangle {place}".replace("%", " %"))
-        return ", ".join(words) or "unchanged picture"
+# --- what was done to the picture ---------------------------------------------------------------
 
 
 def find_edit(

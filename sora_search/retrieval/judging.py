@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sora_search.datatypes import Match
+from sora_search.datatypes import Evidence, Match
 from sora_search.errors import MediaError, VideoNotIndexedError
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import path_of
@@ -62,12 +62,25 @@ def _is_echo(span: AlignedSpan, other: AlignedSpan) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """What became of the ranges that vectors suggest.
+
+    Attributes:
+        matches: Those told of each video, best first.
+        rejected: Those not told, with the id of their video, the most promising first.
+    """
+
+    matches: dict[int, list[Match]]
+    rejected: list[tuple[int, Match]]
+
+
 def judge(
     index: VideoIndex,
     reader: FootageReader,
     query_path: Path | str,
     found: Mapping[int, Sequence[FoundRange]],
-) -> dict[int, list[Match]]:
+) -> Judgment:
     """Look at the most promising videos; see which of their ranges stand.
 
     Args:
@@ -77,26 +90,37 @@ def judge(
         found: Ranges of each video, from `without_echoes`.
 
     Returns:
-        Matches of each video that has any, best first, with `verified` and a score. Where a
-        range is confirmed those refuted are left out; a video all of whose ranges are refuted
-        keeps the best one.
+        Matches of each video that has any, with `verified`, a score and evidence. Where a
+        range is confirmed those refuted are rejected; a video all of whose ranges are refuted
+        keeps the best one, if vectors alone would tell it.
     """
     order = sorted(found, key=lambda video_id: (-found[video_id][0].strength, video_id))
-    judged = {}
+    judgment = Judgment({}, [])
     for place, video_id in enumerate(order):
-        path = _file_of(index, video_id) if place < MAX_VIDEOS else None
-        matches = list(
-            _on_trust(found[video_id])
-            if path is None
-            else _looked_at(reader, query_path, path, found[video_id])
-        )
-        if any(match.verified for match in matches):
-            matches = [match for match in matches if match.verified is not False]
+        path = _file_of(index, video_id)
+        if place >= MAX_VIDEOS:
+            matches = list(_on_trust(found[video_id], f"not among the {MAX_VIDEOS} looked at"))
+        elif path is None:
+            matches = list(_on_trust(found[video_id], "its file is gone"))
         else:
-            matches = sorted(matches, key=lambda match: -match.score)[:1]
-        if matches:
-            judged[video_id] = sorted(matches, key=lambda match: -match.score)
-    return judged
+            matches = list(_looked_at(reader, query_path, path, found[video_id]))
+        matches.sort(key=lambda match: -match.score)
+        told = [match for match in matches if _is_told(match)]
+        if any(match.verified for match in told):
+            told = [match for match in told if match.verified is not False]
+        else:
+            told = told[:1]
+        if told:
+            judgment.matches[video_id] = told
+        judgment.rejected.extend((video_id, match) for match in matches if match not in told)
+    return judgment
+
+
+def _is_told(match: Match) -> bool:
+    assert match.evidence is not None
+    # Frames that leave it open are worth telling however little the vectors saw.
+    is_open = match.verified is None and match.evidence.edit is not None
+    return bool(match.verified) or is_open or match.evidence.strength >= MATCH_STRENGTH
 
 
 def _file_of(index: VideoIndex, video_id: int) -> Path | None:
@@ -108,11 +132,11 @@ def _file_of(index: VideoIndex, video_id: int) -> Path | None:
     return next((path for path in map(path_of, uris) if path.is_file()), None)
 
 
-def _on_trust(ranges: Sequence[FoundRange]) -> Iterator[Match]:
+def _on_trust(ranges: Sequence[FoundRange], reason: str) -> Iterator[Match]:
     for found in ranges:
-        if found.strength >= MATCH_STRENGTH:
-            score = score_of_match(found.strength, "unseen")
-            yield Match(found.span.row_span, found.span.column_span, score)
+        score = score_of_match(found.strength, "unseen")
+        evidence = Evidence(reason, round(found.strength, 4))
+        yield Match(found.span.row_span, found.span.column_span, score, evidence=evidence)
 
 
 def _looked_at(
@@ -121,17 +145,16 @@ def _looked_at(
     num_refuted = 0
     for place, found in enumerate(ranges):
         if place >= MAX_RANGES or num_refuted >= MAX_REFUTED:
-            yield from _on_trust(ranges[place:])
+            yield from _on_trust(ranges[place:], "not looked at after the others of its video")
             return
         supposed = Match(found.span.row_span, found.span.column_span, found.strength)
         try:
             seen = verify_match(reader, query_path, path, supposed, window=found.window)
         except (MediaError, OSError):  # it was there when it was indexed
-            yield from _on_trust(ranges[place:])
+            yield from _on_trust(ranges[place:], "its file cannot be read any more")
             return
         num_refuted += seen.is_same is False
-        if seen.is_same is not False or found.strength >= MATCH_STRENGTH:
-            yield _match(supposed, found.strength, seen)
+        yield _match(supposed, found.strength, seen)
 
 
 def _match(supposed: Match, strength: float, seen: Verification) -> Match:
@@ -142,6 +165,14 @@ def _match(supposed: Match, strength: float, seen: Verification) -> Match:
         score_of_match(strength, _verdict(seen)),
         verified=seen.is_same,
         edit=seen.edit.describe() if seen.edit and seen.is_same is not False else "",
+        evidence=Evidence(
+            seen.reason(),
+            round(strength, 4),
+            seen.cells,
+            round(seen.appearance, 4),
+            None if seen.motion is None else round(seen.motion, 4),
+            seen.edit,
+        ),
     )
 
 

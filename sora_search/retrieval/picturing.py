@@ -22,7 +22,8 @@ from sora_search.datatypes import (
 from sora_search.errors import MediaError
 from sora_search.media.decoding import read_at
 from sora_search.media.probing import path_of, probe
-from sora_search.media.rendering import PictureRow, write_side_by_side
+from sora_search.media.rendering import PictureRow, draw_alignment, write_side_by_side
+from sora_search.retrieval.agreement import draw_agreement
 
 FRAMES_A_RANGE = 5
 """Moments shown of each range."""
@@ -40,12 +41,13 @@ _SAME_S = 0.25
 _Frames = Sequence[tuple[str, NDArray[np.uint8] | None]]
 
 
-def write_answer(answer: SearchAnswer, path: Path | str) -> Path:
+def write_answer(answer: SearchAnswer, path: Path | str, *, explain: bool = False) -> Path:
     """Write a picture of an answer: rows of frames with their times, what matches in columns.
 
     Args:
         answer: What `searching.search` found.
         path: Where to; .jpg, .jpeg or .png.
+        explain: Draw too where in the picture both agree, and which seconds belong together.
 
     Returns:
         The path written.
@@ -70,9 +72,14 @@ def write_answer(answer: SearchAnswer, path: Path | str) -> Path:
             rows.append(PictureRow(_query_label(answer.query, span), query_rows[i]))
             shown = span
         if pairs:
-            rows.append(_result_row(*pairs[i]))
+            place, result, match = pairs[i]
+            rows.append(_result_row(place, result, match))
+            if explain and match is not None:
+                rows += _agreement_rows(query_rows[i], rows[-1], match)
     if not pairs:
         rows.append(PictureRow("nothing found", ()))
+    elif explain:
+        rows += _alignment_rows(answer)
     return write_side_by_side(path, rows, cell_side=CELL_SIDE)
 
 
@@ -96,7 +103,7 @@ def _query_label(info: VideoInfo, span: TimeSpan | None) -> str:
 def _result_row(place: int, result: SearchResult, match: Match | None) -> PictureRow:
     """The frames of one range of a video, or of the whole where none is named."""
     path = path_of(result.uri)
-    score = match.score if match else result.score
+    score = match.score if match and match.verified is not False else result.score
     label = f"{place}.  {result.kind}  {score:.2f}  {path.name}"
     if match and match.video_span:
         label += f"  {match.video_span}"
@@ -110,6 +117,44 @@ def _result_row(place: int, result: SearchResult, match: Match | None) -> Pictur
     except (MediaError, OSError):
         cells = [("unreadable", None)] * FRAMES_A_RANGE
     return PictureRow(label, cells)
+
+
+def _agreement_rows(query: _Frames, video: PictureRow, match: Match) -> list[PictureRow]:
+    """Where both agree, for a range whose frames fit over one another."""
+    if match.evidence is None or match.evidence.edit is None:
+        return []
+    edit = match.evidence.edit
+    columns = list(zip(query, video.cells, strict=False))
+    if edit.is_moving:  # its place is known in the middle of the range alone
+        columns = columns[len(columns) // 2 :][:1]
+    cells = [
+        (caption, draw_agreement(ours, theirs, edit))
+        for (caption, ours), (_, theirs) in columns
+        if ours is not None and theirs is not None
+    ]
+    label = "where both look the same (green), where not (red)"
+    return [PictureRow(f"{label}: {match.evidence.reason}", cells)] if cells else []
+
+
+def _alignment_rows(answer: SearchAnswer) -> list[PictureRow]:
+    """For each video, which seconds of the query are which of its own."""
+    cells = []
+    for place, result in enumerate(answer.results[:FRAMES_A_RANGE], 1):
+        ranges = [
+            (match.query_span, match.video_span)
+            for match in result.matches
+            if match.query_span and match.video_span
+        ]
+        if ranges and answer.query.duration_s:
+            try:
+                duration_s = probe(path_of(result.uri)).duration_s
+            except (MediaError, OSError):
+                duration_s = None
+            whole_s = max(duration_s or 0.0, *(video.end_s for _, video in ranges))
+            picture = draw_alignment(ranges, (answer.query.duration_s, whole_s), side=CELL_SIDE)
+            cells.append((f"{place}.  {path_of(result.uri).name}", picture))
+    label = "seconds of the query (to the right) and of each video (upwards)"
+    return [PictureRow(label, cells)] if cells else []
 
 
 def _frames_of(path: Path, spans: Sequence[TimeSpan | None]) -> list[_Frames]:

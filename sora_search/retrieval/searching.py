@@ -28,6 +28,7 @@ from sora_search.datatypes import (
     Match,
     OnProgress,
     Progress,
+    Rejection,
     SearchAnswer,
     SearchResult,
     TimeSpan,
@@ -64,6 +65,9 @@ NUM_BACKGROUND = 2048
 
 NUM_MOMENTS = 16
 """Vectors of the query, besides their mean, that look for videos that are alike as wholes."""
+
+MAX_REJECTIONS = 20
+"""Ranges named in an answer that are no part of it."""
 
 PIECE_VECTORS = 1024
 """A longer query is searched in pieces of so many vectors (8.5 minutes at two a second)."""
@@ -128,17 +132,21 @@ def search(
     searching = _Searching(index, excluded)
     views = [View(embedding), *window_views(query, encoder, span=span)]
     reader = FootageReader()
-    matches = judge(index, reader, query, searching.copies(views, on_progress=on_progress))
+    judged = judge(index, reader, query, searching.copies(views, on_progress=on_progress))
+    matches, rejected = judged.matches, judged.rejected
     if not any(match.verified for found in matches.values() for match in found):
         closer = searching.copies(closer_views(query, encoder, span=span))
-        matches = {**matches, **_confirmed(judge(index, reader, query, closer))}
+        judged = judge(index, reader, query, closer)
+        matches = {**matches, **_confirmed(judged.matches)}
+        rejected = [*rejected, *judged.rejected]
     found = {video_id: FoundVideo(video_id, m[0].score, m) for video_id, m in matches.items()}
     if weights != "copies":
         for video_id, score in searching.similar(embedding, weights):
             if video_id not in found or found[video_id].score < score:
                 found[video_id] = FoundVideo(video_id, score, matches.get(video_id, ()))
     shown = [video for video in found.values() if video.score >= min_score and video.score > 0]
-    return SearchAnswer(info, tuple(_results(index, shown, embedding, k)))
+    results = tuple(_results(index, shown, embedding, k))
+    return SearchAnswer(info, results, tuple(_rejections(index, rejected)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +305,20 @@ def _results(
             )
         )
     return sorted(results, key=lambda result: (-result.score, result.uri))[:k]
+
+
+def _rejections(index: VideoIndex, rejected: Sequence[tuple[int, Match]]) -> Iterator[Rejection]:
+    """The most promising of them, with names."""
+
+    def promise(pair: tuple[int, Match]) -> float:
+        assert pair[1].evidence is not None
+        return -pair[1].evidence.strength
+
+    for video_id, match in sorted(rejected, key=promise)[:MAX_REJECTIONS]:
+        with suppress(VideoNotIndexedError):  # removed while we searched
+            assert match.evidence is not None
+            uri = index.video(video_id).uris[0]
+            yield Rejection(uri, match.query_span, match.video_span, match.evidence)
 
 
 def _coverage(matches: Sequence[Match], embedding: VideoEmbedding) -> float:

@@ -23,11 +23,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.datatypes import Match, TimeSpan
+from sora_search.datatypes import FoundEdit, Match, TimeSpan
 from sora_search.retrieval.footage import FRAMES_PER_S, Footage, FootageReader, Gray
 from sora_search.retrieval.geometry import (
     TOLERANCE,
-    FoundEdit,
     find_edit,
     moved,
     visible_outline,
@@ -105,6 +104,7 @@ class Verification:
         appearance: Share of the textured blocks that look the same, in [0, 1].
         motion: Correlation of the changes from frame to frame, in [-1, 1]; None where
             nothing moves.
+        contrast: How far the motion stands out among other times, in deviations.
         offset_s: How much later the middle of the range is in the indexed video than the
             given spans say.
         match: The ranges with their times corrected; None without geometry or spans.
@@ -115,9 +115,28 @@ class Verification:
     cells: int = 0
     appearance: float = 0.0
     motion: float | None = None
+    contrast: float = 0.0
     offset_s: float = 0.0
     match: Match | None = None
     edit: FoundEdit | None = None
+
+    def reason(self) -> str:
+        """What decided, in words."""
+        if self.edit is None:
+            if self.is_same is None:
+                return "the pictures hold too little to recognize them by"
+            return f"no geometry: {self.cells} places agree, {MIN_CELLS} are needed"
+        if self.is_same:
+            return "geometry, appearance and what moves agree"
+        if self.motion is None:
+            if self.is_same is None:
+                return "same scene, but nothing moves that could tell takes apart"
+            return f"of the picture only {self.appearance:.0%} looks the same".replace("%", " %")
+        if self.appearance < MIN_APPEARANCE:
+            return f"of the picture only {self.appearance:.0%} looks the same".replace("%", " %")
+        if self.is_same is None:
+            return f"same scene, but what moves agrees only in part ({self.motion:.2f})"
+        return f"same scene, but what moves differs ({self.motion:.2f}): another moment or take"
 
 
 def verify_match(
@@ -204,7 +223,14 @@ def verify(
         offset_s = laid.clock.at_origin_s - clock.at_origin_s
         match = _corrected(laid, query_span, eyes.video.times_s)
     return Verification(
-        _verdict(laid), laid.placement.cells, laid.appearance, laid.motion, offset_s, match, edit
+        _verdict(laid),
+        laid.placement.cells,
+        laid.appearance,
+        laid.motion,
+        laid.contrast,
+        offset_s,
+        match,
+        edit,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -55,9 +56,22 @@ def test_query_names_the_video_and_the_seconds(indexed):
     assert " -> " in lines[2]
 
 
+def test_explain_says_why_and_what_was_rejected(indexed):
+    plain = sora_search("query", "clip.mp4").stdout
+    explained = sora_search("query", "clip.mp4", "--explain").stdout
+    assert "places fit" not in plain
+    assert re.search(r"agree.*\(vectors \d\.\d\d, \d+ places fit, \d+% looks alike", explained)
+    document = printed_json("query", "clip.mp4", "--json")
+    [best, *_] = document["results"][0]["matches"]
+    assert best["evidence"]["num_cells"] > 8
+    assert len(best["evidence"]["edit"]["matrix"]) == 3
+    if document["rejected"]:
+        assert "considered and rejected" in explained
+
+
 def test_json_of_a_query_is_one_document_of_the_fixed_shape(indexed):
     document = printed_json("query", "clip.mp4", "--json", "-k", "2")
-    assert set(document) == {"schema", "query", "results"}
+    assert set(document) == {"schema", "query", "results", "rejected"}
     assert document["schema"] == 1
     assert document["query"] == {"uri": uri_of("clip.mp4"), "duration_s": pytest.approx(3.0)}
     first = document["results"][0]
@@ -73,7 +87,7 @@ def test_json_of_a_query_is_one_document_of_the_fixed_shape(indexed):
     span = first["matches"][0]["video_span"]
     assert abs(span["start_s"] - CLIP_START_S) <= 1.0
     assert abs(span["end_s"] - CLIP_END_S) <= 1.0
-    keys = {"query_span", "video_span", "score", "verified", "edit"}
+    keys = {"query_span", "video_span", "score", "verified", "edit", "evidence"}
     assert set(first["matches"][0]) == keys
 
 

@@ -15,6 +15,7 @@ from sora_search.cli.output import (
     table_lines,
 )
 from sora_search.datatypes import (
+    Evidence,
     IndexReport,
     Match,
     SearchAnswer,
@@ -35,7 +36,14 @@ COPY = SearchResult(
     coverage=0.93,
     verified=True,
     matches=(
-        Match(TimeSpan(3.0, 7.5), TimeSpan(761.0, 765.5), 0.95, True, "mirrored"),
+        Match(
+            TimeSpan(3.0, 7.5),
+            TimeSpan(761.0, 765.5),
+            0.95,
+            True,
+            "mirrored",
+            Evidence("all agree", 0.8, 90, 0.75),
+        ),
         Match(TimeSpan(0.0, 1.0), TimeSpan(7.0, 8.0), 0.2, False),
     ),
 )
@@ -74,6 +82,14 @@ def test_document_of_an_answer_has_the_shape_that_was_fixed(capsys):
                         "score": 0.95,
                         "verified": True,
                         "edit": "mirrored",
+                        "evidence": {
+                            "reason": "all agree",
+                            "strength": 0.8,
+                            "num_cells": 90,
+                            "appearance": 0.75,
+                            "motion": None,
+                            "edit": None,
+                        },
                     },
                     {
                         "query_span": {"start_s": 0.0, "end_s": 1.0},
@@ -81,10 +97,12 @@ def test_document_of_an_answer_has_the_shape_that_was_fixed(capsys):
                         "score": 0.2,
                         "verified": False,
                         "edit": "",
+                        "evidence": None,
                     },
                 ],
             }
         ],
+        "rejected": [],
     }
 
 

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from video_files import moving_frames
 
-from sora_search.media.rendering import PictureRow, write_side_by_side
+from sora_search.datatypes import TimeSpan
+from sora_search.media.rendering import PictureRow, draw_alignment, write_side_by_side
 
 
 def solid(color, height=60, width=80):
@@ -111,3 +112,14 @@ def test_an_older_picture_is_replaced_whole(tmp_path):
     write_side_by_side(path, [PictureRow("a", [("", solid(RED))])])
     assert pixels_of(path).shape[2] == 3
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_alignment_is_a_line_from_the_starts_to_the_ends():
+    span = TimeSpan(2.5, 10.0)
+    picture = draw_alignment([(span, TimeSpan(0.0, 5.0))], (10.0, 10.0), side=200).astype(int)
+    is_line = picture[..., 1] - picture[..., 0] > 80
+    rows, columns = np.nonzero(is_line)
+    left, right = columns.min(), columns.max()
+    assert rows[columns == left].mean() > rows[columns == right].mean() + 60
+    empty = np.flatnonzero((picture == picture[10, -20]).all(axis=2).any(axis=0))
+    assert (left - empty.min()) / (right - left) == pytest.approx(1 / 3, abs=0.06)

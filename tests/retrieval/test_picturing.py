@@ -41,6 +41,21 @@ def test_matching_frames_stand_beneath_those_of_the_query(library: Library, tmp_
     assert np.abs(np.asarray(shown).astype(float) - expected).mean() < 6
 
 
+def test_an_explanation_adds_heat_maps_and_the_alignment(library: Library, tmp_path: Path) -> None:
+    query = written(tmp_path / "query.mkv", Clip(library.clips["long-1"].frames[100:150], 10))
+    answer = library.ask(query, min_score=0.5)
+    evidence = answer.results[0].matches[0].evidence
+    assert evidence is not None
+    assert evidence.edit is not None
+    plain = pixels_of(write_answer(answer, tmp_path / "plain.png"))
+    explained = pixels_of(write_answer(answer, tmp_path / "why.png", explain=True))
+    added = explained[len(plain) :].astype(int)
+    assert len(added) > 64 / 96 * CELL_SIDE + CELL_SIDE
+    is_green = added[..., 1] - np.maximum(added[..., 0], added[..., 2]) > 20
+    is_red = added[..., 0] - np.maximum(added[..., 1], added[..., 2]) > 20
+    assert is_green.sum() > 3 * is_red.sum()
+
+
 def _picture_strips(picture: NDArray[np.uint8]) -> list[int]:
     """The first line of each row of frames: where a line begins to be colored all along."""
     inside = picture[:, 20 : 20 + CELL_SIDE // 2].astype(int)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sora_search.datatypes import FrameBatch, Match, TimeSpan
+from sora_search.datatypes import FoundEdit, FrameBatch, Match, TimeSpan
 from sora_search.errors import MediaError
 from sora_search.media import clips
 from sora_search.media.clips import Clip, EditedClip
@@ -18,7 +18,6 @@ from sora_search.media.writing import write_video
 from sora_search.retrieval import verification
 from sora_search.retrieval.footage import Footage, FootageReader, Frame
 from sora_search.retrieval.geometry import (
-    FoundEdit,
     PointMatches,
     find_edit,
     fit_affine,

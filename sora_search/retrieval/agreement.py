@@ -1,0 +1,74 @@
+"""Where in the picture two frames agree: the heat map of an explanation."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_search.datatypes import FoundEdit
+
+BLOCK_SIDE = 12
+"""Pixels of a block."""
+
+MIN_TEXTURE = 4.0
+"""Standard deviation, in levels, of a block that can agree or differ."""
+
+SAME_BLOCK = 0.5
+"""Correlation from which on a block looks the same, as in `verification`."""
+
+_SAME_COLOR, _OTHER_COLOR, _TINT = (30, 200, 60), (230, 40, 40), 0.4
+_Picture = NDArray[np.uint8]
+
+
+def draw_agreement(query: _Picture, video: _Picture, edit: FoundEdit) -> _Picture:
+    """The query's frame, green where the indexed one looks the same when laid over it.
+
+    Red is what looks different; what is plain in both stays as it is, and what the indexed
+    picture does not reach is dark.
+
+    Args:
+        query: RGB uint8, shape ``(H, W, 3)``.
+        video: The indexed frame of the same moment, of any size.
+        edit: Where it lies in the query's.
+
+    Returns:
+        RGB uint8, shape ``(H, W, 3)``.
+    """
+    (height, width), (video_height, video_width) = query.shape[:2], video.shape[:2]
+    to_query = np.diag([width, height, 1.0]) @ edit.matrix
+    matrix = to_query @ np.diag([1 / video_width, 1 / video_height, 1.0])
+    gray, laid = (
+        np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32)
+        for picture in (query, video)
+    )
+    there = np.ones((video_height, video_width), np.float32)
+    laid, reached = (
+        np.asarray(cv2.warpPerspective(plane, matrix, (width, height)), np.float32)
+        for plane in (laid, there)
+    )
+    deviations, alike = _of_blocks(gray, laid)
+    drawn = query.astype(np.float32)
+    is_plain = deviations < MIN_TEXTURE
+    for chosen, color in (
+        (~is_plain & (alike >= SAME_BLOCK), _SAME_COLOR),
+        (~is_plain & (alike < SAME_BLOCK), _OTHER_COLOR),
+    ):
+        mask = chosen & (reached > 0.99)
+        drawn[mask] = (1 - _TINT) * drawn[mask] + _TINT * np.array(color, np.float32)
+    drawn[reached < 0.5] *= 0.3
+    return np.asarray(drawn.round(), np.uint8)
+
+
+def _of_blocks(
+    one: NDArray[np.float32], other: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Around each pixel, the deviation of the plainer side and the correlation of both."""
+
+    def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(cv2.blur(values, (BLOCK_SIDE, BLOCK_SIDE)), np.float32)
+
+    one_mean, other_mean = mean(one), mean(other)
+    one_var = np.maximum(mean(one * one) - one_mean**2, 0)
+    other_var = np.maximum(mean(other * other) - other_mean**2, 0)
+    shared = mean(one * other) - one_mean * other_mean
+    deviations = np.sqrt(np.minimum(one_var, other_var))
+    return deviations, shared / np.sqrt(np.maximum(one_var * other_var, 1e-3))
