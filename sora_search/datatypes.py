@@ -276,6 +276,8 @@ class Match:
         verified: Whether decoded frames confirm it; None where they could not be looked at,
             or show the same scene without anything that moves.
         edit: How the picture was changed, in words; empty where frames do not confirm it.
+        shared_with: How many other indexed videos show these seconds too, but not the rest of
+            the video: an intro, say. The more, the lower the score.
         evidence: Why it is told; None where no search found it.
     """
 
@@ -284,6 +286,7 @@ class Match:
     score: float
     verified: bool | None = None
     edit: str = ""
+    shared_with: int = 0
     evidence: Evidence | None = field(default=None, compare=False)
 
 

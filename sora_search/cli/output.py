@@ -189,7 +189,11 @@ def format_bytes(num_bytes: int) -> str:
 def _match_text(match: Match) -> str:
     verdict = {True: f"verified: {match.edit}", None: "not verified", False: "frames differ"}
     spans = f"{_span_text(match.query_span)} -> {_span_text(match.video_span)}"
-    return f"{spans}  {verdict[match.verified]}"
+    text = f"{spans}  {verdict[match.verified]}"
+    if match.shared_with:
+        videos = "1 other video" if match.shared_with == 1 else f"{match.shared_with} other videos"
+        text += f"  (shared with {videos})"
+    return text
 
 
 def _evidence_text(evidence: Evidence) -> str:

@@ -62,6 +62,10 @@ that videos of a series share; of the refuted 1 of 139. Of the uncertain 4 of 5 
 4 of 11 near .88, 1 of 17 near .7; but 8 of 60 negatives were as strong without being confirmed
 (the same signer, the same machine): no line on strength alone tells those apart."""
 
+FEW_OTHERS = 2
+"""What so many other videos show too may still be told apart by a person; an intro of 14 says a
+seventh as much."""
+
 LIKENESS_RANGE = (0.3, 0.8)
 """Bounds of the zero point for whole videos."""
 
@@ -134,6 +138,11 @@ def score_of_match(strength: float, verdict: Verdict) -> float:
     """
     intercept, slope = CALIBRATION[verdict]
     return round(float(1 / (1 + np.exp(-(intercept + slope * strength)))), 4)
+
+
+def score_of_shared(score: float, num_others: int) -> float:
+    """What is left of a score when so many other videos show the same seconds."""
+    return round(score * min(1.0, FEW_OTHERS / max(1, num_others)), 4)
 
 
 def score_of_likeness(similarity: float, zero_point: float) -> float:

@@ -5,6 +5,7 @@
     candidates    the videos that collect evidence                  candidates
     alignment     query against video, moment by moment             alignment
     verification  do decoded frames show the same footage           verification
+    shared matter what many videos show says little                 sharing
     score         copy or similar, and how sure                     scoring
     answer        ranges, coverage, file names, best first          here
 
@@ -18,7 +19,7 @@ that overlap, so memory stays flat.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ from sora_search.retrieval.candidates import find_candidates
 from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.judging import FoundRange, judge, without_echoes
 from sora_search.retrieval.scoring import (
+    COPY_SCORE,
     LEAST_STRENGTH,
     LIKENESS_RANGE,
     WEIGHTS,
@@ -51,9 +53,11 @@ from sora_search.retrieval.scoring import (
     kind_of,
     mean_vector,
     score_of_likeness,
+    score_of_shared,
     strength_of,
     weigh,
 )
+from sora_search.retrieval.sharing import shared_with
 from sora_search.retrieval.views import View, closer_views, window_views
 from sora_search.sora.encoder import FileEncoder, embed_video
 
@@ -139,7 +143,10 @@ def search(
         judged = judge(index, reader, query, closer)
         matches = {**matches, **_confirmed(judged.matches)}
         rejected = [*rejected, *judged.rejected]
-    found = {video_id: FoundVideo(video_id, m[0].score, m) for video_id, m in matches.items()}
+    found = {
+        video_id: FoundVideo(video_id, ranges[0].score, ranges)
+        for video_id, ranges in searching.discounted(matches)
+    }
     if weights != "copies":
         for video_id, score in searching.similar(embedding, weights):
             if video_id not in found or found[video_id].score < score:
@@ -249,6 +256,19 @@ class _Searching:
         for video_id, spans in zip(videos, aligned, strict=True):
             if spans:
                 yield video_id, spans
+
+    def discounted(
+        self, matches: Mapping[int, Sequence[Match]]
+    ) -> Iterator[tuple[int, list[Match]]]:
+        """The matches with the score that is left to what many videos share, best first."""
+        for video_id, video in self._load(matches).items():
+            ranges = []
+            for match in matches[video_id]:
+                if match.score >= COPY_SCORE and match.video_span is not None:
+                    num = shared_with(self._index, video, video_id, match.video_span)
+                    match = replace(match, shared_with=num, score=score_of_shared(match.score, num))
+                ranges.append(match)
+            yield video_id, sorted(ranges, key=lambda match: -match.score)
 
     def similar(self, embedding: VideoEmbedding, weights: Weights) -> Iterator[tuple[int, float]]:
         """Videos that are alike as wholes, by the likeness of their mean vectors to the query's."""
