@@ -162,7 +162,9 @@ def _match(supposed: Match, strength: float, seen: Verification) -> Match:
     return Match(
         spans.query_span,
         spans.video_span,
-        score_of_match(strength, _verdict(seen)),
+        score_of_match(
+            strength, _verdict(seen), appearance=seen.appearance, motion=seen.motion or 0.0
+        ),
         verified=seen.is_same,
         edit=seen.edit.describe() if seen.edit and seen.is_same is not False else "",
         evidence=Evidence(
@@ -177,7 +179,6 @@ def _match(supposed: Match, strength: float, seen: Verification) -> Match:
 
 
 def _verdict(seen: Verification) -> Verdict:
-    if seen.is_same is None:
-        # Without geometry there was nothing in the pictures to see.
-        return "uncertain" if seen.edit else "unseen"
-    return "confirmed" if seen.is_same else "refuted"
+    if seen.edit is None:
+        return "other" if seen.is_same is False else "featureless"
+    return "static" if seen.motion is None else "moving"

@@ -88,9 +88,10 @@ def test_more_evidence_never_lowers_the_score(
 
 
 @given(st.floats(0, 1))
-def test_what_frames_say_counts_more_than_any_strength(strength: float) -> None:
-    scores = [score_of_match(strength, v) for v in ("refuted", "uncertain", "confirmed")]
-    assert scores == sorted(scores)
-    assert kind_of(scores[0]) == "similar"
-    assert kind_of(scores[2]) == "copy"
+def test_what_moves_counts_more_than_any_strength(strength: float) -> None:
+    other = score_of_match(strength, "other")
+    doubtful = score_of_match(strength, "moving", appearance=0.7, motion=0.5)
+    sure = score_of_match(strength, "moving", appearance=0.9, motion=0.8)
+    assert other < doubtful < COPY_SCORE < 0.9 < sure
+    assert kind_of(score_of_match(strength, "featureless")) == "similar"
     assert kind_of(score_of_likeness(strength, 0.4)) == "similar"
