@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ResultKind = Literal["copy", "similar"]
+Decision = Literal["match", "no-match"]  # what a person says of a query and a video
 
 
 @dataclass(frozen=True, slots=True)
