@@ -77,7 +77,7 @@ def test_json_of_a_query_is_one_document_of_the_fixed_shape(indexed):
     first = document["results"][0]
     assert set(first) == {
         *("video_id", "uri", "other_uris", "missing", "score", "kind", "coverage", "verified"),
-        "matches",
+        *("matches", "verdict"),
     }
     assert first["uri"] == uri_of("videos/mixed.mp4")
     assert (first["kind"], first["missing"], first["other_uris"]) == ("copy", False, [])
