@@ -227,7 +227,7 @@ class VideoIndex:
 
     @property
     def generation(self) -> int:
-        """How many changes it has seen: another number means that something changed."""
+        """How many changes of videos it has seen: another number means that something changed."""
         return self._catalog.generation()
 
     def require_model(self, encoder: VideoEncoder) -> None:

@@ -282,7 +282,12 @@ def test_3_when_some_videos_failed(place):
 
 
 @pytest.mark.parametrize(
-    "command", [["query", "clip.mp4"], ["info"], ["check"], ["remove", "1"], ["db", "current"]]
+    "command",
+    [
+        *(["query", "clip.mp4"], ["info"], ["check"], ["remove", "1"], ["db", "current"]),
+        ["verdict", "add", "clip.mp4", "1", "match"],
+        *(["verdict", "list"], ["verdict", "undo", "1"]),
+    ],
 )
 def test_4_when_there_is_no_index(place, command):
     result = sora_search(*command)

@@ -150,7 +150,7 @@ def test_verdicts_of_one_query_say_nothing_about_another(folder, clip):
 
 
 class _Log:
-    """The simplest thing that keeps verdicts about one pair: a stack for each."""
+    """The simplest thing that knows what stands: for each query a stack of its verdicts."""
 
     def __init__(self) -> None:
         self.rows: list[VerdictRow] = []
