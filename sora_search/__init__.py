@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sora_search.index.discovery import find_videos as find_videos
     from sora_search.index.indexing import index_videos as index_videos
     from sora_search.index.video_index import IndexedVideo as IndexedVideo
+    from sora_search.index.video_index import Verdict as Verdict
     from sora_search.index.video_index import VideoIndex as VideoIndex
     from sora_search.media.decoding import VideoReader as VideoReader
     from sora_search.media.probing import path_of as path_of
@@ -49,7 +50,7 @@ _MODULES = {
     "errors": ("SoraSearchError",),
     "index.discovery": ("find_videos",),
     "index.indexing": ("index_videos",),
-    "index.video_index": ("IndexedVideo", "VideoIndex"),
+    "index.video_index": ("IndexedVideo", "Verdict", "VideoIndex"),
     "media.decoding": ("VideoReader",),
     "media.probing": ("path_of", "probe", "uri_of"),
     "retrieval.picturing": ("write_answer",),

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ResultKind = Literal["copy", "similar"]
+Decision = Literal["match", "no-match"]  # what a person says of a query and a video
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +305,8 @@ class SearchResult:
         coverage: Share of the query that the matches cover, in [0, 1].
         verified: That of its best range; see `Match`.
         matches: Every range that both share, best first; a `similar` one may have none.
+        verdict: What a person decided about the query and this video, and what the score and
+            the kind heed; None if nobody did.
     """
 
     video_id: int
@@ -315,6 +318,7 @@ class SearchResult:
     coverage: float
     verified: bool | None
     matches: tuple[Match, ...]
+    verdict: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from sora_search.cli.model import model_app
 from sora_search.cli.output import print_line
 from sora_search.cli.query import query_command
 from sora_search.cli.remove import remove_command
+from sora_search.cli.verdict import verdict_app
 from sora_search.errors import ExitCode, SoraSearchError
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ app.command("query", epilog="Example: sora-search query clip.mp4 --save answer.j
 app.command("info", epilog="Example: sora-search info --list")(info_command)
 app.command("remove", epilog="Example: sora-search remove ./videos/old.mp4")(remove_command)
 app.command("check", epilog="Example: sora-search check --repair")(check_command)
+app.add_typer(verdict_app, name="verdict")
 app.add_typer(db_app, name="db")
 app.add_typer(model_app, name="model")
 

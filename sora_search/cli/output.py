@@ -130,6 +130,8 @@ def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bo
         line.append(f"  {result.coverage:>6.0%}   {paths[result.uri]}")
         if result.missing:
             line.append("  (missing)", style="yellow")
+        if result.verdict is not None:
+            line.append(f"  (verdict: {result.verdict})", style="yellow")
         lines.append(line)
         indent = " " * 31
         lines += [Text(f"{indent}also {paths[uri]}", style="dim") for uri in result.other_uris]

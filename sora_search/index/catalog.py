@@ -2,7 +2,8 @@
 
 With `tables`, `connecting` and `migration` the only user of SQLAlchemy. Rows stay in here;
 what leaves are dataclasses and arrays. Reads and writes are short transactions, each
-of which sees one state of the index. Every change raises `generation`.
+of which sees one state of the index. Every change of files, contents or vectors raises
+`generation`; a verdict does not, for nothing that is made from the catalog depends on it.
 """
 
 import json
@@ -27,12 +28,13 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from sora_search.datatypes import TimeSpan, VideoEmbedding, VideoInfo
+from sora_search.datatypes import Decision, TimeSpan, VideoEmbedding, VideoInfo
 from sora_search.errors import (
     IndexDamagedError,
     IndexNotFoundError,
+    VerdictNotFoundError,
     VideoNotIndexedError,
 )
 from sora_search.index.connecting import check_schema, connect, own_errors, schema_revision
@@ -42,6 +44,7 @@ from sora_search.index.records import (
     IndexedVideo,
     StoredVectors,
     VectorRanges,
+    Verdict,
 )
 from sora_search.index.rows import (
     now,
@@ -49,10 +52,12 @@ from sora_search.index.rows import (
     to_spans,
     to_state,
     to_stored,
+    to_text,
     to_vectors_row,
+    to_verdicts,
     to_video,
 )
-from sora_search.index.tables import ContentRow, FileRow, StateRow, VectorsRow
+from sora_search.index.tables import ContentRow, FileRow, StateRow, VectorsRow, VerdictRow
 
 CATALOG_NAME = "catalog.sqlite3"
 
@@ -329,6 +334,79 @@ class Catalog:
             )
             return [to_stored(row, state.dim) for row in rows]
 
+    # Verdicts
+
+    def add_verdict(
+        self,
+        decision: Decision,
+        *,
+        query_content_id: str,
+        query_uri: str,
+        video_content_id: str,
+        video_uri: str,
+        decided_by: str,
+    ) -> Verdict:
+        """Add a line to the log that decides; it stands from now on."""
+        with self._writing() as session:
+            session.add(
+                VerdictRow(
+                    query_content_id=query_content_id,
+                    query_uri=query_uri,
+                    video_content_id=video_content_id,
+                    video_uri=video_uri,
+                    decision=decision,
+                    decided_by=to_text(decided_by),
+                    decided_at=now(),
+                )
+            )
+            return _select_verdicts(session, query_content_id)[-1]
+
+    def undo_verdict(self, verdict_id: int, *, decided_by: str) -> Verdict:
+        """Add a line to the log that takes back another.
+
+        Raises:
+            VerdictNotFoundError: If there is no such verdict, or it is undone already.
+        """
+        with self._writing() as session:
+            row = session.get(VerdictRow, verdict_id)
+            if row is None:
+                raise VerdictNotFoundError(
+                    f"no verdict has the id {verdict_id}: `sora-search verdict list` shows them"
+                )
+            if row.decision is None:
+                raise VerdictNotFoundError(
+                    f"{verdict_id} is no verdict, it undoes {row.undoes}: "
+                    "decide again with `sora-search verdict add`"
+                )
+            undo = select(VerdictRow.id).where(VerdictRow.undoes == verdict_id)
+            if session.scalars(undo).one_or_none() is not None:
+                raise VerdictNotFoundError(
+                    f"verdict {verdict_id} is undone already: "
+                    "`sora-search verdict list` shows what stands"
+                )
+            session.add(
+                VerdictRow(
+                    query_content_id=row.query_content_id,
+                    query_uri=row.query_uri,
+                    video_content_id=row.video_content_id,
+                    video_uri=row.video_uri,
+                    undoes=verdict_id,
+                    decided_by=to_text(decided_by),
+                    decided_at=now(),
+                )
+            )
+            return _select_verdicts(session, row.query_content_id)[-1]
+
+    def verdicts(self, query_content_id: str | None = None) -> list[Verdict]:
+        """The log, or what of it is about one query, oldest first."""
+        with self._reading() as session:
+            return _select_verdicts(session, query_content_id)
+
+    def has_verdicts(self) -> bool:
+        """Whether anybody ever decided anything."""
+        with self._reading() as session:
+            return session.scalars(select(VerdictRow.id).limit(1)).one_or_none() is not None
+
     # Checking and mending
 
     def integrity_errors(self, *, deep: bool) -> list[str]:
@@ -472,17 +550,37 @@ def _select_videos(session: Session, video_ids: Sequence[int] | None) -> list[In
     ]
 
 
+def _select_verdicts(session: Session, query_content_id: str | None) -> list[Verdict]:
+    uri = (
+        select(FileRow.uri)
+        .where(FileRow.content == ContentRow.id)
+        .order_by(FileRow.missing, FileRow.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    statement = (
+        select(VerdictRow, ContentRow.id, uri)
+        .outerjoin(ContentRow, ContentRow.content_id == VerdictRow.video_content_id)
+        .order_by(VerdictRow.id)
+    )
+    if query_content_id is not None:
+        statement = statement.where(VerdictRow.query_content_id == query_content_id)
+    return to_verdicts([tuple(found) for found in session.execute(statement)])
+
+
 def _orphan_conditions(
     session: Session,
-) -> list[tuple[type[FileRow | VectorsRow | ContentRow], ColumnElement[bool]]]:
+) -> list[tuple[type[FileRow | VectorsRow | ContentRow | VerdictRow], ColumnElement[bool]]]:
     model_id = session.get_one(StateRow, 1).model_id
     contents = select(ContentRow.id)
     named = select(FileRow.content)
     embedded = select(VectorsRow.content).where(VectorsRow.model_id == model_id)
+    verdicts = select(aliased(VerdictRow).id)
     return [
         (FileRow, FileRow.content.not_in(contents)),
         (VectorsRow, VectorsRow.content.not_in(contents)),
         (ContentRow, or_(ContentRow.id.not_in(named), ContentRow.id.not_in(embedded))),
+        (VerdictRow, VerdictRow.undoes.not_in(verdicts)),
     ]
 
 

@@ -2,7 +2,7 @@
 
 The catalog is the truth, so everything but the catalog can be built again. Of the
 catalog itself a video can be lost without the others: it is dropped, and computed
-again from its file by the next `index`.
+again from its file by the next `index`. The log of verdicts cannot be computed again.
 """
 
 from collections.abc import Iterator
@@ -106,6 +106,7 @@ def _in_rows(catalog: Catalog) -> Iterator[Damage]:
         yield Damage(f"video {video_id} has vector ids of another video", where, repairable=True)
     if state.next_vector_id < _end_of(ranges):
         yield Damage("the next vector id is in use already", where, repairable=True)
+    catalog.verdicts()  # raises where the log cannot be read
 
 
 def _in_cache(

@@ -19,7 +19,7 @@ from sora_search.errors import (
 )
 
 # All schemas there ever were, oldest first: a reader needs no Alembic to know its place.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 
 _BUSY_TIMEOUT_S = 30.0
 

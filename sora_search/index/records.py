@@ -1,12 +1,14 @@
 """What the catalog hands out: plain values, never rows."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.datatypes import VideoInfo
+from sora_search.datatypes import Decision, VideoInfo
+
+VerdictState = Literal["stands", "replaced", "undone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,39 @@ class IndexedVideo:
     first_vector_id: int
     damage: str | None
     indexed_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One line of the log of verdicts: what somebody decided about a query and a video.
+
+    Attributes:
+        verdict_id: Its number in the log, never used for another.
+        decision: Whether both show the same footage; None where the line only undoes another.
+        undoes: The verdict that the line takes back; None where it decides.
+        state: `stands` if searches heed it, `replaced` if a newer one about the same two
+            contents stands, or `undone`; None where the line undoes another.
+        query_content_id: Digest of the query's bytes.
+        query_uri: Its file when that was decided.
+        video_content_id: Digest of the video's bytes.
+        video_uri: A file of the video that the index knows; without one, its file when that
+            was decided.
+        video_id: Its id in this index; None where its content is not in the index now.
+        decided_by: Who decided.
+        decided_at: ISO 8601, UTC.
+    """
+
+    verdict_id: int
+    decision: Decision | None
+    undoes: int | None
+    state: VerdictState | None
+    query_content_id: str
+    query_uri: str
+    video_content_id: str
+    video_uri: str
+    video_id: int | None
+    decided_by: str
+    decided_at: str
 
 
 @dataclass(frozen=True, slots=True)

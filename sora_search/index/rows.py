@@ -10,8 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.datatypes import TimeSpan, VideoInfo
-from sora_search.index.records import CatalogState, IndexedVideo, StoredVectors
-from sora_search.index.tables import ContentRow, StateRow, VectorsRow
+from sora_search.index.records import (
+    CatalogState,
+    IndexedVideo,
+    StoredVectors,
+    Verdict,
+    VerdictState,
+)
+from sora_search.index.tables import ContentRow, StateRow, VectorsRow, VerdictRow
 
 _VECTORS_TYPE = np.dtype("<f2")
 _TIMES_TYPE = np.dtype("<f8")
@@ -28,10 +34,14 @@ def to_content_row(content_id: str, info: VideoInfo, damage: str | None) -> Cont
         codec=info.codec,
         frame_rate_numerator=None if rate is None else rate.numerator,
         frame_rate_denominator=None if rate is None else rate.denominator,
-        # It may quote a name that is not UTF-8, which SQLite does not take.
-        damage=None if damage is None else damage.encode("utf-8", "backslashreplace").decode(),
+        damage=None if damage is None else to_text(damage),
         indexed_at=now(),
     )
+
+
+def to_text(text: str) -> str:
+    """What a user or the system wrote, as SQLite takes it: UTF-8 even where a name is not."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def to_video(
@@ -119,6 +129,46 @@ def to_spans(row: VectorsRow) -> tuple[TimeSpan | None, ...]:
         return (None,) * row.num_vectors
     edges = np.frombuffer(row.times, _TIMES_TYPE).reshape(-1, 2).tolist()
     return tuple(TimeSpan(start, end) if start == start else None for start, end in edges)
+
+
+def to_verdicts(found: Sequence[tuple[VerdictRow, int | None, str | None]]) -> list[Verdict]:
+    """Lines of the log, each with what became of it.
+
+    Args:
+        found: All lines about some pairs of contents, oldest first, each with the id of the
+            video and one of its files; both None where the video is not in the index.
+    """
+    undone = {row.undoes for row, _, _ in found}
+    newest = {
+        (row.query_content_id, row.video_content_id): row.id
+        for row, _, _ in found
+        if row.decision is not None and row.id not in undone
+    }
+
+    def state_of(row: VerdictRow) -> VerdictState | None:
+        if row.decision is None:
+            return None
+        if row.id in undone:
+            return "undone"
+        pair = (row.query_content_id, row.video_content_id)
+        return "stands" if newest[pair] == row.id else "replaced"
+
+    return [
+        Verdict(
+            verdict_id=row.id,
+            decision=row.decision,
+            undoes=row.undoes,
+            state=state_of(row),
+            query_content_id=row.query_content_id,
+            query_uri=row.query_uri,
+            video_content_id=row.video_content_id,
+            video_uri=row.video_uri if uri is None else uri,
+            video_id=video_id,
+            decided_by=row.decided_by,
+            decided_at=row.decided_at,
+        )
+        for row, video_id, uri in found
+    ]
 
 
 def to_state(row: StateRow) -> CatalogState:

@@ -4,10 +4,12 @@
     content       one video, whatever its names: what its bytes are and show
     file          a name, and the content it had when it was last looked at
     vectors       the vectors of a content, one row a model
+    verdict       the log of what people decided about a query and a video
 
 A content's vectors have the ids `first_vector_id` to `first_vector_id + num_vectors - 1`.
 They stand with the vectors, not with the content: another model has another number
-of them, and may fill its rows while this one still answers.
+of them, and may fill its rows while this one still answers. A verdict names contents by
+their digest, not by their row: it outlives the removal of the video.
 
 A change here needs a migration; a test compares the two.
 """
@@ -20,8 +22,11 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     MetaData,
+    String,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from sora_search.datatypes import Decision
 
 
 class Table(DeclarativeBase):
@@ -104,3 +109,25 @@ class VectorsRow(Table):
     checksum: Mapped[int] = mapped_column(BigInteger)  # CRC-32 of `times`, then `data`
     times: Mapped[bytes | None] = mapped_column(LargeBinary)  # float64 (N, 2); null: a picture
     data: Mapped[bytes] = mapped_column(LargeBinary)  # float16 (N, D)
+
+
+class VerdictRow(Table):
+    """One line of the log of verdicts. Lines are added, never changed."""
+
+    __tablename__ = "verdict"
+    __table_args__ = (
+        CheckConstraint("decision IN ('match', 'no-match')", name="known_decision"),
+        CheckConstraint("(decision IS NULL) = (undoes IS NOT NULL)", name="decides_or_undoes"),
+        {"sqlite_autoincrement": True},  # the id of a verdict is never used twice
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    query_content_id: Mapped[str] = mapped_column(index=True)
+    query_uri: Mapped[str]
+    video_content_id: Mapped[str]  # may be in the index, or not any more
+    video_uri: Mapped[str]
+    # Null: only takes back `undoes`, a line about the same contents.
+    decision: Mapped[Decision | None] = mapped_column(String)
+    undoes: Mapped[int | None] = mapped_column(ForeignKey("verdict.id"), unique=True)
+    decided_by: Mapped[str]
+    decided_at: Mapped[str]  # ISO 8601, UTC

@@ -8,17 +8,19 @@ nothing else is. All other files can be built from it (`repair`).
 
 import dataclasses
 import errno
+import getpass
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.datatypes import Hits, VideoEmbedding, VideoEncoder, VideoInfo
+from sora_search.datatypes import Decision, Hits, VideoEmbedding, VideoEncoder, VideoInfo
 from sora_search.errors import (
+    ConfigError,
     IndexDamagedError,
     IndexIncompatibleError,
     IndexNotFoundError,
@@ -27,6 +29,7 @@ from sora_search.errors import (
 from sora_search.index.caching import VectorCache, manifest_of
 from sora_search.index.catalog import CATALOG_NAME, Catalog
 from sora_search.index.checking import find_damage, mend
+from sora_search.index.discovery import content_id as content_id_of
 from sora_search.index.locking import LOCK_NAME, IndexLock
 from sora_search.index.manifest import (
     MANIFEST_NAME,
@@ -36,6 +39,7 @@ from sora_search.index.manifest import (
 )
 from sora_search.index.records import Damage, FileState
 from sora_search.index.records import IndexedVideo as IndexedVideo
+from sora_search.index.records import Verdict as Verdict
 from sora_search.index.vector_index import DEFAULT_STRUCTURE, rounded
 from sora_search.media.probing import uri_of
 
@@ -223,7 +227,7 @@ class VideoIndex:
 
     @property
     def generation(self) -> int:
-        """How many changes it has seen: another number means that something changed."""
+        """How many changes of videos it has seen: another number means that something changed."""
         return self._catalog.generation()
 
     def require_model(self, encoder: VideoEncoder) -> None:
@@ -350,6 +354,30 @@ class VideoIndex:
         """What is known of all files, by uri: one read instead of one a file."""
         return self._catalog.file_states()
 
+    def verdicts(self, query: Path | str | None = None) -> list[Verdict]:
+        """The log of what people decided, or what of it is about a query file, oldest first.
+
+        Raises:
+            OSError: If the query file cannot be read.
+        """
+        return self._catalog.verdicts(None if query is None else content_id_of(query))
+
+    def decisions(self, query: Path | str) -> dict[int, Decision]:
+        """What stands about a query file, by the id of each video that is in the index.
+
+        The file is read whole for it, but only where there is any verdict at all.
+
+        Raises:
+            OSError: If the query file cannot be read.
+        """
+        if not self._catalog.has_verdicts():
+            return {}
+        return {
+            verdict.video_id: verdict.decision
+            for verdict in self.verdicts(query)
+            if verdict.state == "stands" and verdict.decision and verdict.video_id is not None
+        }
+
     # Writing: each is one transaction
 
     def touch_file(self, uri: str, size_bytes: int, mtime_ns: int, content_id: str) -> None:
@@ -411,6 +439,53 @@ class VideoIndex:
         """Drop videos with all their names; how many of them there were."""
         return self._catalog.remove_videos(video_ids)
 
+    def add_verdict(
+        self,
+        query: Path | str,
+        video: Path | str | int,
+        decision: Decision,
+        *,
+        by: str | None = None,
+    ) -> Verdict:
+        """Keep what a person decided: whether a query file and a video show the same footage.
+
+        It holds for the contents, whatever their files are called later, and stays in the
+        log when the video is removed. The newest verdict about the same two stands.
+
+        Args:
+            query: A video or a still picture.
+            video: As for `find`.
+            decision: `match` or `no-match`.
+            by: Who decides; None is the user of this process.
+
+        Raises:
+            VideoNotIndexedError: If the video is not in the index.
+            ConfigError: If `by` is None and the user has no name.
+            ValueError: If `decision` is another word or `by` is empty.
+            OSError: If the query file cannot be read.
+        """
+        if decision not in get_args(Decision):
+            raise ValueError(f"need one of {', '.join(get_args(Decision))}, got {decision=}")
+        known = self.find(video)
+        return self._catalog.add_verdict(
+            decision,
+            query_content_id=content_id_of(query),
+            query_uri=uri_of(query),
+            video_content_id=known.content_id,
+            video_uri=known.uris[0],
+            decided_by=_name_of(by),
+        )
+
+    def undo_verdict(self, verdict_id: int, *, by: str | None = None) -> Verdict:
+        """Take a verdict back with one more line in the log; what it replaced stands again.
+
+        Raises:
+            VerdictNotFoundError: If there is none with this id, or it is undone already.
+            ConfigError: If `by` is None and the user has no name.
+            ValueError: If `by` is empty.
+        """
+        return self._catalog.undo_verdict(verdict_id, decided_by=_name_of(by))
+
     def save(self) -> None:
         """Write the FAISS file and its manifest, so that the next open finds all in it.
 
@@ -459,6 +534,18 @@ def _sampling_of(encoder: VideoEncoder) -> dict[str, Any]:
     if dataclasses.is_dataclass(sampling) and not isinstance(sampling, type):
         return dataclasses.asdict(sampling)
     return {}
+
+
+def _name_of(by: str | None) -> str:
+    """Who decides: `by`, or the user of this process."""
+    if by is not None:
+        if not by.strip():
+            raise ValueError(f"need a name, got {by=}")
+        return by
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError) as error:  # as the version of Python has it
+        raise ConfigError("your user has no name: say who decides with --by NAME") from error
 
 
 def _check_not_lost(folder: Path) -> None:

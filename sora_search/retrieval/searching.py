@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.datatypes import (
+    Decision,
     Match,
     OnProgress,
     Progress,
@@ -95,7 +96,9 @@ def search(
     """Find the indexed videos that a clip came from or looks like, with the seconds that match.
 
     Copies come first, then similar videos; the order depends on nothing but the contents
-    and names of the files.
+    and names of the files, and on verdicts. What a person decided about the content of the
+    query file holds for every part of it: a video with the verdict `match` is a copy with score
+    1, found or not; one with `no-match` is never a copy, and is told without ranges if similar.
 
     Args:
         index: Where to look; of the same model as `encoder`.
@@ -133,7 +136,8 @@ def search(
     if span is not None and info.duration_s is None:
         raise ValueError(f"{str(query)!r} is a still picture: it has no part {span}")
     excluded = _own_video_ids(index, query) if exclude_self else frozenset()
-    searching = _Searching(index, excluded)
+    decisions = index.decisions(query)
+    searching = _Searching(index, excluded, decisions)
     views = [View(embedding), *window_views(query, encoder, span=span)]
     reader = FootageReader()
     judged = judge(index, reader, query, searching.copies(views, on_progress=on_progress))
@@ -151,8 +155,12 @@ def search(
         for video_id, score in searching.similar(embedding, weights):
             if video_id not in found or found[video_id].score < score:
                 found[video_id] = FoundVideo(video_id, score, matches.get(video_id, ()))
+    for video_id, decision in decisions.items():
+        if decision == "match" and video_id not in excluded:
+            ranges = found[video_id].matches if video_id in found else ()
+            found[video_id] = FoundVideo(video_id, 1.0, ranges)
     shown = [video for video in found.values() if video.score >= min_score and video.score > 0]
-    results = tuple(_results(index, shown, embedding, k))
+    results = tuple(_results(index, shown, embedding, decisions, k))
     return SearchAnswer(info, results, tuple(_rejections(index, rejected)))
 
 
@@ -186,9 +194,12 @@ def _own_video_ids(index: VideoIndex, query: Path | str) -> frozenset[int]:
 class _Searching:
     """One search: the index, and what of it was loaded and measured."""
 
-    def __init__(self, index: VideoIndex, excluded: frozenset[int]) -> None:
+    def __init__(
+        self, index: VideoIndex, excluded: frozenset[int], decisions: Mapping[int, Decision]
+    ) -> None:
         self._index = index
         self._excluded = excluded
+        self._no_copies = excluded | {i for i, said in decisions.items() if said == "no-match"}
         self._background = index.background(NUM_BACKGROUND)
         self._loaded: dict[int, VideoEmbedding] = {}
 
@@ -244,7 +255,7 @@ class _Searching:
             weighted,
             zero_point=zero_point,
             limit=MAX_CANDIDATES,
-            exclude_video_ids=self._excluded,
+            exclude_video_ids=self._no_copies,
         )
         videos = self._load([candidate.video_id for candidate in candidates])
         aligned = align_videos(
@@ -299,7 +310,11 @@ class _Searching:
 
 
 def _results(
-    index: VideoIndex, found: list[FoundVideo], embedding: VideoEmbedding, k: int
+    index: VideoIndex,
+    found: list[FoundVideo],
+    embedding: VideoEmbedding,
+    decisions: Mapping[int, Decision],
+    k: int,
 ) -> list[SearchResult]:
     """The best `k`, with names; equal scores in the order of their names."""
     found = sorted(found, key=lambda video: -video.score)
@@ -322,6 +337,7 @@ def _results(
                 coverage=_coverage(video.matches, embedding),
                 verified=video.matches[0].verified if video.matches else None,
                 matches=tuple(video.matches),
+                verdict=decisions.get(video.video_id),
             )
         )
     return sorted(results, key=lambda result: (-result.score, result.uri))[:k]

@@ -77,7 +77,7 @@ def test_json_of_a_query_is_one_document_of_the_fixed_shape(indexed):
     first = document["results"][0]
     assert set(first) == {
         *("video_id", "uri", "other_uris", "missing", "score", "kind", "coverage", "verified"),
-        "matches",
+        *("matches", "verdict"),
     }
     assert first["uri"] == uri_of("videos/mixed.mp4")
     assert (first["kind"], first["missing"], first["other_uris"]) == ("copy", False, [])
@@ -282,7 +282,12 @@ def test_3_when_some_videos_failed(place):
 
 
 @pytest.mark.parametrize(
-    "command", [["query", "clip.mp4"], ["info"], ["check"], ["remove", "1"], ["db", "current"]]
+    "command",
+    [
+        *(["query", "clip.mp4"], ["info"], ["check"], ["remove", "1"], ["db", "current"]),
+        ["verdict", "add", "clip.mp4", "1", "match"],
+        *(["verdict", "list"], ["verdict", "undo", "1"]),
+    ],
 )
 def test_4_when_there_is_no_index(place, command):
     result = sora_search(*command)

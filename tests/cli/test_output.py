@@ -57,6 +57,7 @@ PICTURE = SearchResult(
     coverage=1.0,
     verified=None,
     matches=(Match(None, TimeSpan(1.0, 2.0), 0.5),),
+    verdict="no-match",
 )
 
 
@@ -75,6 +76,7 @@ def test_document_of_an_answer_has_the_shape_that_was_fixed(capsys):
                 "kind": "copy",
                 "coverage": 0.93,
                 "verified": True,
+                "verdict": None,
                 "matches": [
                     {
                         "query_span": {"start_s": 3.0, "end_s": 7.5},
@@ -115,7 +117,7 @@ def test_table_of_an_answer_shows_every_range_on_both_sides():
         "                               also w.mp4",
         "                               0:03.0-0:07.5 -> 12:41.0-12:45.5  verified: mirrored",
         "                               0:00.0-0:01.0 -> 0:07.0-0:08.0  frames differ",
-        "   2  0.500  similar    100%   v.mp4  (missing)",
+        "   2  0.500  similar    100%   v.mp4  (missing)  (verdict: no-match)",
         "                               the picture -> 0:01.0-0:02.0  not verified",
     ]
 

@@ -10,11 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from made_vectors import MadeEncoder, add, made_index, made_uri
+from made_vectors import (
+    MadeEncoder,
+    add,
+    contents,
+    made_content_id,
+    made_embedding,
+    made_index,
+    made_info,
+    made_uri,
+)
 from sqlalchemy import create_engine
 
 from sora_search.errors import (
@@ -26,7 +36,13 @@ from sora_search.errors import (
 )
 from sora_search.index.catalog import CATALOG_NAME, Catalog
 from sora_search.index.connecting import REVISIONS, read_only_mode, sqlite_url
-from sora_search.index.migration import current, migrate, migrations_folder, upgrade
+from sora_search.index.migration import (
+    SchemaState,
+    current,
+    migrate,
+    migrations_folder,
+    upgrade,
+)
 from sora_search.index.tables import Table
 from sora_search.index.video_index import VideoIndex
 
@@ -83,9 +99,65 @@ def test_a_newer_schema_asks_for_a_newer_program(tmp_path):
 
 def test_an_older_schema_asks_readers_for_an_upgrade(tmp_path, monkeypatch):
     made_index(tmp_path, ["a"])
-    monkeypatch.setattr("sora_search.index.connecting.REVISIONS", ("0001", "0002"))
-    with pytest.raises(IndexSchemaError, match="older schema 0001: run `sora-search db upgrade`"):
+    monkeypatch.setattr("sora_search.index.connecting.REVISIONS", (*REVISIONS, "9999"))
+    said = f"older schema {REVISIONS[-1]}: run `sora-search db upgrade`"
+    with pytest.raises(IndexSchemaError, match=said):
         VideoIndex.open(tmp_path)
+
+
+def made_index_of_schema(folder: Path, revision: str, names: list[str]) -> Path:
+    """An index as a program of that schema left it."""
+    folder.mkdir()
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    with Catalog(folder / CATALOG_NAME, writable=True, create=True) as catalog:
+        with catalog.changing_schema() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+        catalog.initialize(model_id="made@1", dim=8, sampling={}, structure="IDMap2,Flat")
+        for name in names:
+            catalog.add_video(
+                made_uri(name),
+                1000,
+                1,
+                made_content_id(name),
+                made_info(name),
+                made_embedding(3).spans,
+                made_embedding(3).vectors.astype(np.float16),
+                None,
+            )
+    return folder
+
+
+def test_an_index_before_verdicts_is_refused_until_it_is_upgraded_and_keeps_all(tmp_path):
+    folder = made_index_of_schema(tmp_path / "old", "0001", ["a", "b"])
+    with pytest.raises(IndexSchemaError, match="older schema 0001: run `sora-search db upgrade`"):
+        VideoIndex.open(folder)
+    assert upgrade(folder) == SchemaState(revision="0001", newest=REVISIONS[-1])
+    assert current(folder).is_current
+    engine = create_engine(sqlite_url(folder / CATALOG_NAME, mode="ro"))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Table.metadata) == []
+    engine.dispose()
+    with VideoIndex.open(folder, read_only=False) as index:
+        assert contents(index) == {made_uri(name): made_content_id(name) for name in ("a", "b")}
+        expected = made_embedding(3)
+        assert index.embedding(2).spans == expected.spans
+        np.testing.assert_array_equal(index.embedding(2).vectors, expected.vectors)
+        assert index.verdicts() == []
+        index.add_verdict(__file__, "1", "no-match", by="ann")
+    with VideoIndex.open(folder) as index:
+        assert index.decisions(__file__) == {1: "no-match"}
+        assert index.check() == []
+
+
+def test_a_writer_upgrades_an_index_before_verdicts_by_itself(tmp_path):
+    folder = made_index_of_schema(tmp_path / "old", "0001", ["a"])
+    with VideoIndex.open(folder, read_only=False) as index:
+        index.add_verdict(__file__, 1, "match", by="ann")
+    with VideoIndex.open(folder) as index:
+        assert index.decisions(__file__) == {1: "match"}
 
 
 def test_a_migration_that_fails_leaves_the_catalog_as_it_was(tmp_path):
@@ -296,5 +368,9 @@ def test_a_reader_cannot_write(tmp_path):
             index.save()
         with pytest.raises(ValueError, match="read-only"):
             index.repair()
+        with pytest.raises(ValueError, match="read-only"):
+            index.add_verdict(__file__, 1, "match", by="ann")
+        with pytest.raises(ValueError, match="read-only"):
+            index.undo_verdict(1, by="ann")
         with pytest.raises(VideoNotIndexedError):
             index.video(2)

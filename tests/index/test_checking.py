@@ -217,6 +217,53 @@ def test_tables_that_cannot_be_read_are_damage(tmp_path, statement):
         index.videos()
 
 
+def verdict_index(folder: Path) -> Path:
+    made_index(folder, NAMES)
+    with VideoIndex.open(folder, read_only=False) as index:
+        index.add_verdict(__file__, 2, "match", by="ann")
+        index.add_verdict(__file__, 3, "no-match", by="ann")
+        index.undo_verdict(2, by="ann")
+    return folder
+
+
+def test_an_undo_of_nothing_is_found_and_deleted(tmp_path):
+    execute(verdict_index(tmp_path), "DELETE FROM verdict WHERE id = 2", foreign_keys=False)
+    with VideoIndex.open(tmp_path, read_only=False) as index:
+        (damage,) = index.check()
+        assert damage.what == "rows belong to nothing (1 of verdict)"
+        assert damage.repairable
+        assert "deleted rows that belong to nothing (1 of verdict)" in index.repair()
+        assert index.check() == []
+        assert [verdict.verdict_id for verdict in index.verdicts()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE verdict SET decided_by = CAST(X'FFFE' AS TEXT)", "is damaged"),
+        ("DROP TABLE verdict", "is damaged"),
+        ("UPDATE verdict SET decision = 'perhaps' WHERE id = 1", "CHECK constraint failed"),
+    ],
+)
+def test_a_log_of_verdicts_that_cannot_be_read_is_damage(tmp_path, statement, said):
+    verdict_index(tmp_path)
+    execute(tmp_path, "PRAGMA ignore_check_constraints = 1", statement, foreign_keys=False)
+    with VideoIndex.open(tmp_path) as index:
+        (damage,) = index.check()
+        assert said in damage.what
+        assert not damage.repairable
+
+
+def test_a_video_that_repair_drops_keeps_its_verdicts(tmp_path):
+    execute(verdict_index(tmp_path), ROW_DAMAGE["flipped bit in a vector"][0][0])
+    with VideoIndex.open(tmp_path, read_only=False) as index:
+        assert any("dropped" in line for line in index.repair())
+        assert index.decisions(__file__) == {}
+        assert [verdict.state for verdict in index.verdicts()] == ["stands", "undone", None]
+        again = add(index, "v1")  # as the next `index` would
+        assert index.decisions(__file__) == {again: "match"}
+
+
 def test_reading_damaged_vectors_says_so(tmp_path):
     made_index(tmp_path, NAMES)
     execute(tmp_path, ROW_DAMAGE["flipped bit in a vector"][0][0])
