@@ -87,7 +87,7 @@ def test_json_of_a_query_is_one_document_of_the_fixed_shape(indexed):
     span = first["matches"][0]["video_span"]
     assert abs(span["start_s"] - CLIP_START_S) <= 1.0
     assert abs(span["end_s"] - CLIP_END_S) <= 1.0
-    keys = {"query_span", "video_span", "score", "verified", "edit", "evidence"}
+    keys = {"query_span", "video_span", "score", "verified", "edit", "shared_with", "evidence"}
     assert set(first["matches"][0]) == keys
 
 

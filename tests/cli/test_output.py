@@ -42,9 +42,9 @@ COPY = SearchResult(
             0.95,
             True,
             "mirrored",
-            Evidence("all agree", 0.8, 90, 0.75),
+            evidence=Evidence("all agree", 0.8, 90, 0.75),
         ),
-        Match(TimeSpan(0.0, 1.0), TimeSpan(7.0, 8.0), 0.2, False),
+        Match(TimeSpan(0.0, 1.0), TimeSpan(7.0, 8.0), 0.2, False, shared_with=3),
     ),
 )
 PICTURE = SearchResult(
@@ -84,6 +84,7 @@ def test_document_of_an_answer_has_the_shape_that_was_fixed(capsys):
                         "score": 0.95,
                         "verified": True,
                         "edit": "mirrored",
+                        "shared_with": 0,
                         "evidence": {
                             "reason": "all agree",
                             "strength": 0.8,
@@ -99,6 +100,7 @@ def test_document_of_an_answer_has_the_shape_that_was_fixed(capsys):
                         "score": 0.2,
                         "verified": False,
                         "edit": "",
+                        "shared_with": 3,
                         "evidence": None,
                     },
                 ],
@@ -116,7 +118,8 @@ def test_table_of_an_answer_shows_every_range_on_both_sides():
         "   1  0.970  copy        93%   v.mp4",
         "                               also w.mp4",
         "                               0:03.0-0:07.5 -> 12:41.0-12:45.5  verified: mirrored",
-        "                               0:00.0-0:01.0 -> 0:07.0-0:08.0  frames differ",
+        "                               0:00.0-0:01.0 -> 0:07.0-0:08.0  frames differ"
+        "  (shared with 3 other videos)",
         "   2  0.500  similar    100%   v.mp4  (missing)  (verdict: no-match)",
         "                               the picture -> 0:01.0-0:02.0  not verified",
     ]
