@@ -51,7 +51,7 @@ nothing; pictures that do not fit; pictures that hold too little to tell; or vec
 
 CALIBRATION: dict[Verdict, tuple[float, float, float, float]] = {
     "moving": (-9.2, 0.0, 1.0, 14.0),
-    "static": (-23.0, 2.0, 22.0, 0.0),
+    "static": (-22.8, 2.0, 22.0, 0.0),
     "other": (-10.0, 7.0, 0.0, 0.0),
     "featureless": (-6.0, 5.0, 0.0, 0.0),
     "unseen": (-6.0, 8.5, 0.0, 0.0),

@@ -129,7 +129,8 @@ def test_short_queries_find_their_video(library: Library, tmp_path: Path) -> Non
         answer = library.ask(written(tmp_path / f"{num_frames}.mkv", query))
         first = answer.results[0]
         assert first.uri == library.uri("long-3"), num_frames
-        assert first.kind == "copy"
+        # Of a tenth of a second and three nothing moves that could make it certain.
+        assert first.kind == ("copy" if num_frames == 8 else "similar")
         assert first.matches[0].video_span is not None
         assert abs(first.matches[0].video_span.start_s - 20) < 0.8
 
