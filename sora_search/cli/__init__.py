@@ -4,7 +4,6 @@ This module holds the application and the one place where errors become exit cod
 """
 
 import logging
-import os
 import sys
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from sora_search.cli.db import db_app
 from sora_search.cli.index import index_command
 from sora_search.cli.info import info_command
 from sora_search.cli.model import model_app
-from sora_search.cli.output import print_line
+from sora_search.cli.output import error_text, print_line
 from sora_search.cli.query import query_command
 from sora_search.cli.remove import remove_command
 from sora_search.cli.verdict import verdict_app
@@ -40,7 +39,7 @@ class SoraGroup(TyperGroup):
             raise
         except OSError as error:
             logger.debug("raised here:", exc_info=True)
-            print_line(f"error: {_os_error_text(error)}", error=True)
+            print_line(f"error: {error_text(error)}", error=True)
             raise typer.Exit(ExitCode.FAILURE) from error
         except KeyboardInterrupt as interrupt:
             print_line("interrupted", error=True)
@@ -96,12 +95,3 @@ def main() -> None:
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     app(prog_name="sora-search")
-
-
-def _os_error_text(error: OSError) -> str:
-    """What the system said, and about which file."""
-    said = error.strerror or str(error) or type(error).__name__
-    if error.filename is None:
-        return said
-    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
-    return f"{said}: {str(name)!r}"

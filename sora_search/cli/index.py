@@ -23,10 +23,10 @@ from sora_search.cli.options import (
     set_up_logging,
 )
 from sora_search.cli.output import (
+    about_file_line,
     print_json,
     print_line,
     report_lines,
-    shown_path,
     to_object,
 )
 from sora_search.cli.progress import shown_progress
@@ -112,8 +112,4 @@ def exit_code_of(report: ss.IndexReport) -> ExitCode:
 
 
 def _print_about_file(what: str, failure: ss.VideoFailure) -> None:
-    path = ss.path_of(failure.uri)
-    shown = shown_path(path)
-    # Most reasons name the file, by its whole path: say it once, and shortly.
-    reason = failure.reason.replace(repr(str(path)), repr(shown)).replace(str(path), shown)
-    print_line(f"{what}: {reason if shown in reason else f'{shown}: {reason}'}", error=True)
+    print_line(about_file_line(what, ss.path_of(failure.uri), failure.reason), error=True)

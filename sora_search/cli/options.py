@@ -67,6 +67,10 @@ ConfigOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document instead of a table.")
 ]
+JsonLinesOption = Annotated[
+    bool,
+    typer.Option("--jsonl", help="Print one JSON document a line, each as soon as it is there."),
+]
 WaitOption = Annotated[
     bool,
     typer.Option("--wait", help="Wait while another process writes to the index."),

@@ -26,6 +26,11 @@ def print_json(document: Mapping[str, object]) -> None:
     print(json.dumps({"schema": SCHEMA, **document}, indent=2, allow_nan=False))
 
 
+def print_json_line(document: Mapping[str, object]) -> None:
+    """Print the same document in one line, at once: somebody may be reading along."""
+    print(json.dumps({"schema": SCHEMA, **document}, allow_nan=False), flush=True)
+
+
 def to_object(value: object) -> dict[str, object]:
     """A dataclass as a JSON object: its keys are the names of the fields."""
     assert is_dataclass(value)
@@ -56,6 +61,14 @@ def answer_document(answer: SearchAnswer) -> dict[str, object]:
         "query": {"uri": answer.query.uri, "duration_s": answer.query.duration_s},
         "results": [to_object(result) for result in answer.results],
         "rejected": [to_object(rejection) for rejection in answer.rejected],
+    }
+
+
+def failure_document(uri: str, error: Exception) -> dict[str, object]:
+    """The document of a query that failed, where that of its answer would be."""
+    return {
+        "query": {"uri": uri},
+        "error": {"type": type(error).__name__, "reason": error_text(error)},
     }
 
 
@@ -97,16 +110,43 @@ def shown_path(path: Path) -> str:
     return printable(text[len(here) :] if text.startswith(here) else text)
 
 
+def error_text(error: Exception) -> str:
+    """What an error says; one of the system also names the file."""
+    if not isinstance(error, OSError):
+        return str(error)
+    said = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return said
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    return f"{said}: {str(name)!r}"
+
+
+def about_file_line(what: str, path: Path, reason: str) -> str:
+    """One line about a file: `failed: 'videos/a.mp4' is no video: ...`."""
+    shown = shown_path(path)
+    # Most reasons name the file, by its whole path: say it once, and shortly.
+    reason = reason.replace(repr(str(path)), repr(shown)).replace(str(path), shown)
+    return f"{what}: {reason if shown in reason else f'{shown}: {reason}'}"
+
+
 def answer_lines(
-    answer: SearchAnswer, paths: Mapping[str, str], *, explain: bool = False
+    answer: SearchAnswer,
+    paths: Mapping[str, str],
+    *,
+    head: str | None = None,
+    explain: bool = False,
 ) -> list[Text]:
     """The table of a query: a line for each video, and one for each range that matches.
 
     Args:
         answer: What was found.
         paths: How to show each `uri`.
+        head: Name of the query where it is one of many: it stands above, a blank line below.
         explain: Say why, and what else was considered.
     """
+    if head is not None:
+        lines = answer_lines(answer, paths, explain=explain)
+        return [Text(f"query {head}", style="bold"), *lines, Text()]
     lines = _result_lines(answer, paths, explain=explain)
     if explain and answer.rejected:
         lines += [Text(), Text("considered and rejected", style="bold")]

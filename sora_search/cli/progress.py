@@ -2,8 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -13,24 +12,22 @@ from sora_search.cli.output import print_line
 from sora_search.datatypes import OnProgress, Progress
 
 
-@contextmanager
-def shown_progress(*, quiet: bool = False, line_every_s: float = 20.0) -> Iterator[OnProgress]:
+def shown_progress(
+    *, quiet: bool = False, line_every_s: float = 20.0
+) -> AbstractContextManager[OnProgress]:
     """Draw the progress of one long call on stderr while the block lasts.
 
     Args:
         quiet: Draw nothing.
         line_every_s: Time between lines where stderr is no terminal.
 
-    Yields:
-        The function to pass as `on_progress`.
+    Returns:
+        A context that gives the function to pass as `on_progress`. It can be entered again
+        and then goes on: what is printed in between stands above the bar.
     """
     if quiet:
-        yield lambda progress: None
-    elif sys.stderr.isatty():
-        with _Bar() as bar:
-            yield bar.show
-    else:
-        yield _Lines(line_every_s).show
+        return nullcontext(lambda progress: None)
+    return _Bar() if sys.stderr.isatty() else nullcontext(_Lines(line_every_s).show)
 
 
 class Pace:
@@ -74,7 +71,7 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
 
 
-class _Bar:
+class _Bar(AbstractContextManager[OnProgress]):
     """A bar that rich draws, with the line under the hand of `Pace`."""
 
     def __init__(self) -> None:
@@ -89,9 +86,9 @@ class _Bar:
         )
         self._task = self._bar.add_task("", phase="starting", counts="", pace="", total=None)
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> OnProgress:
         self._bar.start()
-        return self
+        return self.show
 
     def __exit__(self, *exc_info: object) -> None:
         self._bar.stop()

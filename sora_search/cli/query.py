@@ -1,5 +1,6 @@
-"""`sora-search query`: the videos a clip came from, or looks like."""
+"""`sora-search query`: the videos a clip came from, or looks like; many clips in one run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ from sora_search.cli.options import (
     ConfigOption,
     DeviceOption,
     IndexOption,
+    JsonLinesOption,
     JsonOption,
     ModelOption,
     QuietOption,
@@ -22,16 +24,22 @@ from sora_search.cli.options import (
     set_up_logging,
 )
 from sora_search.cli.output import (
+    about_file_line,
     answer_document,
     answer_lines,
+    error_text,
+    failure_document,
     print_json,
+    print_json_line,
     print_line,
     shown_path,
 )
 from sora_search.cli.progress import shown_progress
-from sora_search.errors import ConfigError
+from sora_search.datatypes import Progress
+from sora_search.errors import ConfigError, ExitCode, MediaError
 
 Purpose = Literal["copies", "meaning", "both"]
+Form = Literal["table", "json", "jsonl"]
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -57,8 +65,9 @@ class QuerySettings:
 
 
 def query_command(
-    video: Annotated[
-        Path, typer.Argument(metavar="VIDEO", help="The clip or still picture to look for.")
+    videos: Annotated[
+        list[Path],
+        typer.Argument(metavar="VIDEO...", help="The clips or still pictures to look for."),
     ],
     start: Annotated[
         float | None,
@@ -101,7 +110,9 @@ def query_command(
     save: Annotated[
         Path | None,
         typer.Option(
-            "--save", metavar="FILE", help="Write a picture (.jpg, .png) of what matches."
+            "--save",
+            metavar="FILE|DIR",
+            help="Write a picture (.jpg, .png) of what matches; a folder gets one of each query.",
         ),
     ] = None,
     explain: Annotated[
@@ -115,11 +126,12 @@ def query_command(
     model: ModelOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
+    as_jsonl: JsonLinesOption = False,
     config_file: ConfigOption = None,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Find the indexed videos that VIDEO came from or looks like, with the seconds that match.
+    """Find the indexed videos that each VIDEO came from or looks like, with the seconds that match.
 
     A result is a `copy` when both show the same footage, however edited, and `similar`
     otherwise. Times are seconds or m:ss.
@@ -128,60 +140,142 @@ def query_command(
     shared = load_shared(config_file, index=index, model=model, device=device)
     flags = {"top": top, "min_score": min_score, "purpose": purpose}
     settings = config.load(QuerySettings, "query", flags, path=config_file)
-    require_paths([video])
-    _require_picture_place(save)
-    span = _span_of(video, start, end)
+    require_paths(videos)
+    form = _form_of(videos, as_json=as_json, as_jsonl=as_jsonl)
+    if end is not None and end <= (start or 0.0):
+        raise ConfigError(f"--end {end:g} must come after --start {start or 0.0:g}")
+    pictures = _picture_places(save, videos)
 
+    is_one = len(videos) == 1
+    num_failed = 0
+    progress = shown_progress(quiet=quiet)
     with ss.VideoIndex.open(shared.index, read_only=True) as video_index:
         encoder = ss.load_encoder(shared.model, device=shared.device)
-        with shown_progress(quiet=quiet) as on_progress:
-            answer = ss.search(
-                video_index,
-                video,
-                encoder=encoder,
-                k=settings.top,
-                min_score=settings.min_score,
-                span=span,
-                exclude_self=exclude_self,
-                weights=settings.purpose,
-                on_progress=on_progress,
-            )
-    _print_answer(answer, as_json=as_json, explain=explain)
-    if save is not None:
-        _write_picture(answer, save, explain=explain)
-        if not quiet:
-            print_line(f"picture: {save}", error=True)
+        for place, video in enumerate(videos):
+            try:
+                with progress as on_progress:
+                    if not is_one:
+                        on_progress(Progress("queries", place, len(videos)))
+                    answer = ss.search(
+                        video_index,
+                        video,
+                        encoder=encoder,
+                        k=settings.top,
+                        min_score=settings.min_score,
+                        span=_span_of(video, start, end),
+                        exclude_self=exclude_self,
+                        weights=settings.purpose,
+                        on_progress=on_progress if is_one else None,
+                    )
+            except (ConfigError, MediaError, OSError) as error:
+                if is_one and form != "jsonl":
+                    raise
+                num_failed += 1
+                if form == "jsonl":
+                    print_json_line(failure_document(ss.uri_of(video), error))
+                _print_failed(video, error)
+                continue
+            _print_answer(answer, form, head=None if is_one else video, explain=explain)
+            if save is None:
+                continue
+            try:
+                _write_picture(answer, pictures[place], quiet=quiet, explain=explain)
+            except (MediaError, OSError) as error:
+                if is_one:
+                    raise
+                num_failed += 1
+                _print_failed(video, error)
+    if num_failed:
+        raise typer.Exit(ExitCode.FAILURE if num_failed == len(videos) else ExitCode.PARTIAL)
 
 
-def _print_answer(answer: ss.SearchAnswer, *, as_json: bool, explain: bool) -> None:
-    if as_json:
+def _form_of(videos: Sequence[Path], *, as_json: bool, as_jsonl: bool) -> Form:
+    """How to print the answers.
+
+    Raises:
+        ConfigError: If no form can be what was asked for.
+    """
+    if as_json and as_jsonl:
+        raise ConfigError("--json and --jsonl exclude each other: leave one out")
+    if as_json and len(videos) > 1:
+        raise ConfigError(
+            f"--json prints the answer to one query, not to {len(videos)}: use --jsonl, which"
+            " prints a document a line"
+        )
+    return "jsonl" if as_jsonl else "json" if as_json else "table"
+
+
+def _print_answer(answer: ss.SearchAnswer, form: Form, *, head: Path | None, explain: bool) -> None:
+    if form == "jsonl":
+        print_json_line(answer_document(answer))
+    elif form == "json":
         print_json(answer_document(answer))
-        return
-    uris = {uri for result in answer.results for uri in (result.uri, *result.other_uris)}
-    uris |= {rejection.uri for rejection in answer.rejected}
-    paths = {uri: shown_path(ss.path_of(uri)) for uri in uris}
-    for line in answer_lines(answer, paths, explain=explain):
-        print_line(line)
+    else:
+        uris = {uri for result in answer.results for uri in (result.uri, *result.other_uris)}
+        uris |= {rejection.uri for rejection in answer.rejected}
+        paths = {uri: shown_path(ss.path_of(uri)) for uri in uris}
+        name = None if head is None else str(head)
+        for line in answer_lines(answer, paths, head=name, explain=explain):
+            print_line(line)
 
 
-def _write_picture(answer: ss.SearchAnswer, save: Path, *, explain: bool) -> None:
+def _print_failed(video: Path, error: Exception) -> None:
+    path = ss.path_of(ss.uri_of(video))
+    print_line(about_file_line("failed", path, error_text(error)), error=True)
+
+
+def _picture_places(save: Path | None, videos: Sequence[Path]) -> list[Path]:
+    """Where the picture of each query goes; of queries of one name each has its own.
+
+    It is found out before the search, not after it, that a picture cannot be written.
+
+    Raises:
+        ConfigError: If `save` is neither a picture nor a folder, or one picture for many queries.
+    """
+    if save is None:
+        return []
+    if save.suffix.lower() in PICTURE_SUFFIXES:
+        if len(videos) > 1:
+            raise ConfigError(
+                f"--save {str(save)!r} is one picture, for one query: name a folder for"
+                f" {len(videos)}"
+            )
+        _require_parent(save)
+        return [save]
+    if not save.is_dir():
+        if save.suffix or save.exists():
+            raise ConfigError(
+                f"--save {str(save)!r} must end in {', '.join(PICTURE_SUFFIXES)}, or be a folder"
+            )
+        _require_parent(save)
+    digits = len(str(len(videos)))
+    return [save / f"{place:0{digits}}-{video.stem}.jpg" for place, video in enumerate(videos, 1)]
+
+
+def _require_parent(save: Path) -> None:
+    if not save.parent.is_dir():
+        raise ConfigError(f"--save {str(save)!r}: there is no folder {str(save.parent)!r}")
+
+
+def _write_picture(answer: ss.SearchAnswer, place: Path, *, quiet: bool, explain: bool) -> None:
     try:
-        ss.write_answer(answer, save, explain=explain)
+        place.parent.mkdir(exist_ok=True)
+        ss.write_answer(answer, place, explain=explain)
     except OSError as error:
         # It names the file that was to become the picture.
-        raise OSError(error.errno, error.strerror, str(save)) from error
+        raise OSError(error.errno, error.strerror, str(place)) from error
+    if not quiet:
+        print_line(f"picture: {place}", error=True)
 
 
 def _span_of(video: Path, start_s: float | None, end_s: float | None) -> ss.TimeSpan | None:
     """The part of the query to look at; None is all of it.
 
     Raises:
-        ConfigError: If it is empty, or lies after the end.
+        ConfigError: If it lies after the end.
     """
     if start_s is None and end_s is None:
         return None
-    if end_s is not None and end_s <= (start_s or 0.0):
-        raise ConfigError(f"--end {end_s:g} must come after --start {start_s or 0.0:g}")
     duration_s = ss.probe(video).duration_s
     if duration_s is None:
         raise ConfigError(f"{str(video)!r} is a still picture: leave out --start and --end")
@@ -190,13 +284,3 @@ def _span_of(video: Path, start_s: float | None, end_s: float | None) -> ss.Time
             f"--start {start_s:g} is after the end: {str(video)!r} lasts {duration_s:.1f} s"
         )
     return ss.TimeSpan(start_s or 0.0, duration_s if end_s is None else end_s)
-
-
-def _require_picture_place(save: Path | None) -> None:
-    """Find out that the picture cannot be written before the search, not after it."""
-    if save is None:
-        return
-    if save.suffix.lower() not in PICTURE_SUFFIXES:
-        raise ConfigError(f"--save {str(save)!r} must end in {', '.join(PICTURE_SUFFIXES)}")
-    if not save.parent.is_dir():
-        raise ConfigError(f"--save {str(save)!r}: there is no folder {str(save.parent)!r}")

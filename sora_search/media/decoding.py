@@ -113,7 +113,8 @@ class VideoReader:
         Raises:
             ValueError: If an argument is out of range, or while reading, if the video
                 ends before `span` starts.
-            VideoDecodeError: While reading, if nothing of the span can be decoded.
+            VideoDecodeError: While reading, if nothing of the span can be decoded, also
+                where only the header says that the video lasts so long.
             VideoChangedError: At the end, if the file is not what it was at the start.
         """
         if batch_size < 1:
@@ -201,6 +202,11 @@ class VideoReader:
         start_s = span.start_s if span else 0.0
         end_s = decoding.end_s if decoding.end_s is not None else self.end_s
         if start_s >= end_s:
+            if start_s < (self.info.duration_s or 0.0):
+                raise VideoDecodeError(
+                    f"{quoted(self.path)} ends at {format_time(end_s)}, before {span}, although"
+                    f" its header says {self.info.duration_s:.1f} s: copy or record it again"
+                )
             raise ValueError(
                 f"{quoted(self.path)} ends at {format_time(end_s)}: {span} starts after it"
             )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -10,13 +11,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import CLIP_END_S, CLIP_START_S, printed_json, sora_search
 from interrupting import heed_interrupts
 from pixel_encoder import PixelEncoder
+from terminal import everything_from
+from video_files import cut_file, moving_frames, write_sound, write_video
 
 import sora_search as ss
 from sora_search.media.probing import uri_of
+from sora_search.media.sampling import SamplingConfig
 
 
 def test_index_reports_on_stdout_and_is_quick_the_second_time(place):
@@ -121,6 +126,74 @@ def test_query_writes_a_picture(indexed, tmp_path):
     assert result.stderr == f"picture: {tmp_path / 'answer.jpg'}\n"
 
 
+def test_many_queries_get_a_headed_block_each(indexed):
+    result = sora_search("query", "clip.mp4", "videos/card.mp4", "--min-score", "0.5")
+    assert (result.exit_code, result.stderr) == (0, "")
+    one, two, rest = result.stdout.split("\n\n")
+    assert one.startswith("query clip.mp4\nrank ")
+    assert "videos/mixed.mp4" in one
+    assert two.startswith("query videos/card.mp4\nrank ")
+    assert rest == ""
+
+
+def test_jsonl_is_the_document_of_each_query_in_a_line(indexed):
+    queries = ("clip.mp4", "picture.png", "videos/cells.mp4")
+    result = sora_search("query", *queries, "--jsonl", "-k", "1")
+    assert (result.exit_code, result.stderr) == (0, "")
+    documents = [json.loads(line) for line in result.stdout.splitlines()]
+    assert documents == [printed_json("query", query, "--json", "-k", "1") for query in queries]
+    alone = sora_search("query", "clip.mp4", "--jsonl", "-k", "1").stdout
+    assert [json.loads(line) for line in alone.splitlines()] == documents[:1]
+
+
+def test_a_part_of_each_of_many_queries(indexed):
+    arguments = ("--start", "0:02", "--end", "6", "--min-score", "0.5", "--jsonl")
+    result = sora_search("query", "videos/mixed.mp4", "videos/card.mp4", *arguments)
+    for line in result.stdout.splitlines():
+        span = json.loads(line)["results"][0]["matches"][0]["query_span"]
+        assert 2.0 <= span["start_s"] < span["end_s"] <= 6.0
+    assert result.stdout.count("\n") == 2
+
+
+def test_many_queries_get_a_picture_each_whatever_their_names(indexed, tmp_path):
+    (tmp_path / "videos").mkdir()
+    twin = shutil.copy("videos/card.mp4", tmp_path / "clip.mkv")
+    result = sora_search("query", "clip.mp4", twin, "--save", f"{tmp_path / 'answers'}/", "-k1")
+    assert result.exit_code == 0, result.stderr
+    names = ["1-clip.jpg", "2-clip.jpg"]
+    assert sorted(path.name for path in (tmp_path / "answers").iterdir()) == names
+    assert result.stderr.splitlines() == [f"picture: {tmp_path / 'answers' / n}" for n in names]
+    assert all(ss.probe(tmp_path / "answers" / name).width > 300 for name in names)
+    again = sora_search("query", "clip.mp4", "--save", tmp_path / "videos", "-k1")
+    assert again.stderr == f"picture: {tmp_path / 'videos/1-clip.jpg'}\n"
+
+
+def test_many_queries_draw_a_bar_on_stderr_and_print_on_stdout(indexed):
+    terminal, stderr = pty.openpty()
+    command = [sys.executable, "-m", "sora_search", "query", "--jsonl", *["clip.mp4"] * 3]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process:
+        os.close(stderr)
+        drawn = everything_from(terminal)
+        out = process.communicate()[0]
+    assert process.returncode == 0
+    assert [json.loads(line)["schema"] for line in out.splitlines()] == [1, 1, 1]
+    assert "2/3" in drawn
+    assert " left" in drawn
+    assert "schema" not in drawn
+
+
+def test_a_reader_that_leaves_ends_many_queries_quietly(indexed):
+    for form in (["--jsonl"], []):
+        command = [sys.executable, "-m", "sora_search", "query", *form, *["clip.mp4"] * 50]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert "clip.mp4" in process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == ""
+            assert process.wait(timeout=60) == 1
+
+
 def test_settings_come_from_file_and_environment(indexed, tmp_path, monkeypatch):
     (tmp_path / "few.toml").write_text("[query]\ntop = 1\n")
     arguments = ("query", "clip.mp4", "--json", "--config", tmp_path / "few.toml")
@@ -213,6 +286,70 @@ def test_1_when_the_query_cannot_be_read(indexed, tmp_path):
     assert "text.mp4" in result.stderr
 
 
+def test_queries_that_show_next_to_nothing_get_an_answer(indexed, tmp_path):
+    frames = moving_frames(1)
+    black = np.zeros((100, 96, 128, 3), np.uint8)
+    queries = [
+        write_video(tmp_path / "one frame.mkv", frames),
+        write_video(tmp_path / "a blink.mkv", moving_frames(7)),
+        write_video(tmp_path / "black.mkv", black),
+        write_video(tmp_path / "one black frame.mkv", black[:1]),
+        write_video(tmp_path / "tiny.mkv", np.ascontiguousarray(frames[:, ::24, ::32])),
+    ]
+    pictures = tmp_path / "answers"
+    result = sora_search("query", *queries, "--jsonl", "--save", pictures, "-k1")
+    assert result.exit_code == 0, result.stderr
+    documents = [json.loads(line) for line in result.stdout.splitlines()]
+    durations = [document["query"]["duration_s"] for document in documents]
+    assert durations == pytest.approx([0.04, 0.28, 4.0, 0.04, 0.04], abs=0.005)
+    assert not [r for document in documents for r in document["results"] if r["kind"] == "copy"]
+    assert len(list(pictures.iterdir())) == 5
+
+
+def test_a_moment_of_an_indexed_video_is_found(indexed, tmp_path):
+    with ss.VideoReader.open("videos/mixed.mp4") as reader:
+        batches = list(reader.read(SamplingConfig(10, 1), frame_size=None))
+    frames = np.concatenate([batch.frames for batch in batches])[32:35]
+    blink = write_video(tmp_path / "blink.mkv", frames, fps=10)
+    frame = write_video(tmp_path / "frame.mkv", frames[:1], fps=10)
+    result = sora_search("query", blink, frame, "--jsonl")
+    for line in result.stdout.splitlines():
+        assert json.loads(line)["results"][0]["uri"] == uri_of("videos/mixed.mp4")
+    assert result.stdout.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("sound.mp4", "holds sound only"), ("empty.mp4", "is empty")]
+)
+def test_1_when_the_query_holds_no_pictures(indexed, tmp_path, name, said):
+    write_sound(tmp_path / "sound.mp4")
+    (tmp_path / "empty.mp4").touch()
+    result = sora_search("query", tmp_path / name)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: ")
+    assert said in result.stderr
+
+
+def test_1_when_a_part_was_cut_off(indexed, tmp_path):
+    whole = write_video(tmp_path / "whole.mkv", moving_frames(100), fps=5)
+    cut = cut_file(whole, tmp_path / "cut.mkv", share=0.5)
+    result = sora_search("query", cut, "--start", "18")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "although its header says 20.0 s" in result.stderr
+
+
+def test_1_when_all_queries_failed(indexed, tmp_path):
+    texts = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
+    for text in texts:
+        text.write_text("this is no video")
+    result = sora_search("query", *texts)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert [line.startswith("failed: ") for line in result.stderr.splitlines()] == [True, True]
+    alone = sora_search("query", texts[0], "--jsonl")
+    assert alone.exit_code == 1
+    assert json.loads(alone.stdout)["error"]["type"] == "NotAVideoError"
+
+
 def test_1_when_the_picture_cannot_be_written_and_the_answer_is_there(indexed, tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     result = sora_search("query", "clip.mp4", "--save", tmp_path / "folder.jpg")
@@ -247,6 +384,10 @@ def test_1_when_another_process_writes(place):
         (["--start", "1:00"], "is after the end: 'clip.mp4' lasts 3.0 s"),
         (["--save", "answer.txt"], "must end in .jpg"),
         (["--save", "nowhere/answer.jpg"], "there is no folder 'nowhere'"),
+        (["--save", "answer.jpg", "picture.png"], "name a folder for 2"),
+        (["--save", "nowhere/answers", "picture.png"], "there is no folder 'nowhere'"),
+        (["--json", "picture.png"], "use --jsonl"),
+        (["--json", "--jsonl"], "leave one out"),
         (["--for", "fun"], "copies"),
         (["--index", "clip.mp4"], "'clip.mp4' is no folder"),
         (["--config", "nowhere.toml"], "nowhere.toml: no such settings file"),
@@ -279,6 +420,47 @@ def test_3_when_some_videos_failed(place):
     report = json.loads(result.stdout)
     assert report["num_added"] == 3
     assert [failure["uri"] for failure in report["failures"]] == [uri_of("videos/text.mp4")]
+
+
+def test_3_when_some_queries_failed_and_the_others_are_answered(indexed, tmp_path):
+    (tmp_path / "text.mp4").write_text("this is no video")
+    text = tmp_path / "text.mp4"
+    result = sora_search("query", text, "clip.mp4", "--jsonl", "-k1")
+    assert result.exit_code == 3
+    failed, answer = map(json.loads, result.stdout.splitlines())
+    reason = failed["error"].pop("reason")
+    assert failed == {
+        "schema": 1,
+        "query": {"uri": uri_of(text)},
+        "error": {"type": "NotAVideoError"},
+    }
+    assert "text.mp4" in reason
+    assert answer == printed_json("query", "clip.mp4", "--json", "-k1")
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("failed: ")
+    table = sora_search("query", text, "clip.mp4", "-k1")
+    assert (table.exit_code, table.stderr) == (3, result.stderr)
+    assert table.stdout.startswith("query clip.mp4\nrank ")
+
+
+def test_3_when_a_part_is_not_in_each_query(indexed):
+    queries = ("videos/card.mp4", "clip.mp4", "picture.png")
+    result = sora_search("query", *queries, "--start", "4", "--jsonl")
+    assert result.exit_code == 3
+    errors = [json.loads(line).get("error") for line in result.stdout.splitlines()]
+    assert errors[0] is None
+    assert "'clip.mp4' lasts 3.0 s" in errors[1]["reason"]
+    assert "still picture" in errors[2]["reason"]
+
+
+def test_3_when_the_picture_of_a_query_cannot_be_written(indexed, tmp_path):
+    (tmp_path / "1-clip.jpg").mkdir()
+    result = sora_search("query", "clip.mp4", "videos/card.mp4", "--save", tmp_path, "-k1")
+    assert result.exit_code == 3
+    assert result.stdout.count("rank ") == 2
+    failed, written = result.stderr.splitlines()
+    assert failed.startswith("failed: clip.mp4: Is a directory: ")
+    assert written == f"picture: {tmp_path / '2-card.jpg'}"
 
 
 @pytest.mark.parametrize(
@@ -334,6 +516,25 @@ def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):
     assert err.endswith("interrupted\n")
     assert sora_search("check").exit_code == 0
     assert 1 <= _num_indexed() < 63
+
+
+def test_130_after_ctrl_c_and_answers_so_far_are_whole(indexed):
+    command = [sys.executable, "-m", "sora_search", "query", "--jsonl", *["clip.mp4"] * 200]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "interrupted\n"
+    assert rest == "" or rest.endswith("\n")
+    documents = [json.loads(line) for line in [first, *rest.splitlines()]]
+    assert {document["query"]["uri"] for document in documents} == {uri_of("clip.mp4")}
 
 
 def _num_indexed() -> int:

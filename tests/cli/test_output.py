@@ -5,10 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sora_search.cli.output import (
+    about_file_line,
     answer_document,
     answer_lines,
+    failure_document,
     format_bytes,
     print_json,
+    print_json_line,
     print_line,
     printable,
     report_lines,
@@ -127,6 +130,26 @@ def test_table_of_an_answer_shows_every_range_on_both_sides():
 
 def test_an_empty_answer_says_so():
     assert [line.plain for line in answer_lines(SearchAnswer(QUERY, ()), {})] == ["nothing found"]
+
+
+def test_a_failed_query_is_a_line_that_names_the_error(capsys):
+    error = OSError(28, "No space left on device", "/v.mp4")
+    print_json_line(failure_document("file:///q.mp4", error))
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert json.loads(out) == {
+        "schema": 1,
+        "query": {"uri": "file:///q.mp4"},
+        "error": {"type": "OSError", "reason": "No space left on device: '/v.mp4'"},
+    }
+
+
+def test_a_failed_file_is_named_once_and_shortly(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "v.mp4"
+    line = about_file_line("failed", path, f"{str(path)!r} is empty: copy it again")
+    assert line == "failed: 'v.mp4' is empty: copy it again"
+    assert about_file_line("failed", path, "it hung") == "failed: v.mp4: it hung"
 
 
 def test_report_counts_what_happened_and_nothing_else():

@@ -2,9 +2,9 @@ import os
 import pty
 import subprocess
 import sys
-from contextlib import suppress
 
 import pytest
+from terminal import everything_from
 
 from sora_search.cli.progress import Pace, shown_progress
 from sora_search.datatypes import Progress
@@ -86,11 +86,11 @@ print("the result")
     assert ("\x1b[38" in drawn) is not no_color
 
 
-def everything_from(terminal: int) -> str:
-    chunks = []
-    # Linux says that the other side is closed with an error.
-    with suppress(OSError):
-        while chunk := os.read(terminal, 4096):
-            chunks.append(chunk)
-    os.close(terminal)
-    return b"".join(chunks).decode()
+def test_a_display_that_is_entered_again_goes_on(capsys):
+    shown = shown_progress(line_every_s=0.0)
+    for num_done in range(3):
+        with shown as on_progress:
+            on_progress(Progress("queries", num_done, 4))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "queries: 0 of 4"
+    assert lines[2].startswith("queries: 2 of 4, ")

@@ -262,6 +262,13 @@ def test_a_span_after_the_end_is_refused(tmp_path):
             Read(path, span=span)
 
 
+def test_a_span_that_only_the_header_knows_is_the_fault_of_the_file(tmp_path):
+    # The duration of shorter files is measured.
+    whole = write_video(tmp_path / "a.mkv", moving_frames(100), fps=5)
+    with pytest.raises(VideoDecodeError, match=r"before 0:18\.0-0:19\.0, although .* 20\.0 s"):
+        Read(cut_file(whole, tmp_path / "cut.mkv", share=0.5), span=TimeSpan(18, 19))
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.flv"])
 def test_a_file_cut_off_is_read_as_far_as_it_goes(tmp_path, name):
     settings = {"a.mkv": {}, "a.ts": H264, "a.flv": {"codec": "flv"}}[name]
