@@ -100,6 +100,8 @@ class AlignedSpan:
         window_evidence: Mean evidence of the best `WINDOW_S`; a shorter path counts as if the
             rest of the window had none, unless a side as a whole is shorter.
         is_static: True where nothing moves and the ranges are the sides of a rectangle.
+        diagonal: The two spans of equal length in such a rectangle that are most alike: frames may
+            see movement where vectors see none. None where the ranges are a line by themselves.
     """
 
     row_span: TimeSpan | None
@@ -107,6 +109,7 @@ class AlignedSpan:
     evidence: float
     window_evidence: float
     is_static: bool = False
+    diagonal: tuple[TimeSpan, TimeSpan] | None = None
 
 
 def align(
@@ -214,6 +217,7 @@ def _union(a: AlignedSpan, b: AlignedSpan) -> AlignedSpan:
         float(np.average([a.evidence, b.evidence], weights=lengths)),
         max(a.window_evidence, b.window_evidence),
         a.is_static and b.is_static,
+        a.diagonal or b.diagonal if a.is_static and b.is_static else None,
     )
 
 
@@ -339,7 +343,27 @@ class _Pair:
             float(cells.mean()),
             float(sums.max() / window),
             path.is_static,
+            self._diagonal(path.rectangle) if path.is_static else None,
         )
+
+    def _diagonal(self, rectangle: tuple[int, int, int, int]) -> tuple[TimeSpan, TimeSpan] | None:
+        """The diagonal from border to border of a rectangle with the most evidence."""
+        top, bottom, left, right = rectangle
+        inside = self.evidence[top : bottom + 1, left : right + 1]
+        is_tall = inside.shape[0] > inside.shape[1]
+        inside = inside.T if is_tall else inside
+        length, free = inside.shape[0], inside.shape[1] - inside.shape[0] + 1
+        if length < 2:
+            return None
+        at = np.arange(length)
+        level = [float(inside[at, at + shift].mean()) for shift in range(free)]
+        shift = int(np.argmax(level))
+        row, column = (top + shift, left) if is_tall else (top, left + shift)
+        spans = [
+            _span(*self._edges(side, first, first + length - 1), side)
+            for side, first in ((self.rows, row), (self.columns, column))
+        ]
+        return (spans[0], spans[1]) if spans[0] and spans[1] else None
 
     def _edges(self, side: Timeline, first: int, last: int) -> tuple[float, float]:
         """From half a step before the first sample to half a step after the last."""

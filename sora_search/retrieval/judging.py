@@ -148,17 +148,24 @@ def _looked_at(
             yield from _on_trust(ranges[place:], "not looked at after the others of its video")
             return
         supposed = Match(found.span.row_span, found.span.column_span, found.strength)
+        looked_at = found.span.diagonal or (supposed.query_span, supposed.video_span)
         try:
-            seen = verify_match(reader, query_path, path, supposed, window=found.window)
+            seen = verify_match(
+                reader, query_path, path, Match(*looked_at, found.strength), window=found.window
+            )
         except (MediaError, OSError):  # it was there when it was indexed
             yield from _on_trust(ranges[place:], "its file cannot be read any more")
             return
         num_refuted += seen.is_same is False
-        yield _match(supposed, found.strength, seen)
+        yield _match(found, seen)
 
 
-def _match(supposed: Match, strength: float, seen: Verification) -> Match:
-    spans = seen.match or supposed
+def _match(found: FoundRange, seen: Verification) -> Match:
+    strength = found.strength
+    supposed = Match(found.span.row_span, found.span.column_span, strength)
+    # Where nothing moves all of both ranges is as alike as the diagonal that was looked at.
+    is_line = found.span.diagonal is None or seen.is_same
+    spans = seen.match if seen.match and is_line else supposed
     return Match(
         spans.query_span,
         spans.video_span,

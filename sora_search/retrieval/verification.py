@@ -87,6 +87,9 @@ CLEAR_APPEARANCE, RETRY_APPEARANCE, ODD_APPEARANCE, RETRY_CONTRAST = 0.95, 0.75,
 around it, where motion stands out by the last or appearance is below the third, at odds with
 the geometry: panning cameras had .15 to .5 at first and .5 to 1.0 then."""
 
+CLEAR_MOTION = 0.95
+"""Together with `CLEAR_APPEARANCE`, enough to look no further for another geometry."""
+
 _COMMON_S = 0.5
 _GRID_POINTS, _FINE_GRID_POINTS = 5_000, 20_000
 _BLOCK_SIDE = 8
@@ -211,6 +214,7 @@ def verify(
         return Verification(is_same, cells=found.cells if found else 0)
     laid = _lay(eyes, clock, found, query_span)
     laid = _sharpened(eyes, laid, clock, times_s[::2], query_span)
+    laid = _plainest(eyes, laid, clock, query_span)
     to_whole, whole_size = _around(window, eyes.query.size)
     edit = find_edit(
         to_whole @ laid.placement.at(times_s).mean(axis=0),
@@ -364,7 +368,8 @@ class _Eyes:
 
     def _rows(self, clock: Clock, times_s: Floats) -> tuple[list[int], list[int]]:
         """The frames of the query and of the indexed video at some times of the query."""
-        return self.query.nearest(times_s).tolist(), self.video.nearest(clock(times_s)).tolist()
+        rows = self.query.nearest(times_s)
+        return rows.tolist(), self.video.nearest(clock(self.query.times_s[rows])).tolist()
 
 
 # --- pictures laid over one another --------------------------------------------------------------
@@ -404,7 +409,7 @@ def _sharpened(
     is_odd = laid.contrast >= RETRY_CONTRAST or laid.appearance < ODD_APPEARANCE
     if laid.appearance >= RETRY_APPEARANCE or not is_odd:
         return laid
-    around = [supposed.shifted(offset_s) for offset_s in (-0.6, -0.3, 0.3, 0.6)]
+    around = [supposed.shifted(offset_s) for offset_s in (-0.6, -0.3, -0.1, 0.1, 0.3, 0.6)]
     again = _relaid(eyes, laid, around, times_s, span)
     if again is not laid and again.appearance < CLEAR_APPEARANCE:
         again = _relaid(eyes, again, [again.clock], times_s, span)
@@ -423,6 +428,24 @@ def _relaid(
         return laid
     again = _lay(eyes, clock, placement, span)
     return again if again.likeness > laid.likeness else laid
+
+
+def _plainest(eyes: _Eyes, laid: _Laid, supposed: Clock, span: TimeSpan | None) -> _Laid:
+    """The same with the whole picture at its own speed, where that explains all.
+
+    Frames that are a moment apart, and movement that repeats itself, lead to a geometry and a
+    speed that nobody made.
+    """
+    is_plain = abs(laid.clock.speed - 1) < 0.03 and laid.appearance >= CLEAR_APPEARANCE
+    if is_plain and (laid.motion is None or laid.motion >= CLEAR_MOTION):
+        return laid
+    scale = np.divide(eyes.query.size[::-1], eyes.video.size[::-1])
+    if abs(scale[0] / scale[1] - 1) > TOLERANCE:
+        return laid
+    whole = replace(laid.placement, matrices=np.diag([*scale, 1.0])[None])
+    again = _lay(eyes, replace(supposed, speed=1.0), whole, span)
+    is_better = again.appearance >= CLEAR_APPEARANCE and again.likeness > laid.likeness
+    return again if is_better else laid
 
 
 def _lay(eyes: _Eyes, clock: Clock, placement: Placement, span: TimeSpan | None) -> _Laid:

@@ -222,6 +222,18 @@ def test_constant_block_is_one_range_as_large_as_the_block() -> None:
     assert_near(span.column_span, 15, 40, 0.01)
 
 
+@pytest.mark.parametrize("is_tall", [False, True])
+def test_block_in_which_one_diagonal_is_a_little_more_alike_names_it(is_tall: bool) -> None:
+    similarity = np.full((20, 100), 0.95, np.float32)
+    similarity[np.arange(20), 40 + np.arange(20)] += 0.004
+    [span] = align(similarity.T if is_tall else similarity, zero_point=ZERO)
+    assert span.is_static
+    assert span.diagonal is not None
+    short, long = span.diagonal[::-1] if is_tall else span.diagonal
+    assert_near(short, 0, 10, 0.01)
+    assert_near(long, 20, 30, 0.01)
+
+
 def test_constant_matrix_is_one_range() -> None:
     [span] = align(np.full((30, 200), 0.95, np.float32), zero_point=ZERO)
     assert_near(span.row_span, 0, 15, 0.01)

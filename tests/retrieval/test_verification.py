@@ -187,6 +187,22 @@ def test_panning_camera_is_followed():
     assert found.edit.matrix == pytest.approx(np.eye(3), abs=0.02)
 
 
+@pytest.mark.parametrize("late_s", [-0.1, 0.06, 0.13])
+def test_unchanged_piece_of_a_shaking_camera_is_unchanged(late_s):
+    rng = np.random.default_rng(3)
+    world = texture(5, (SIZE[0] + 80, SIZE[1] + 80))
+    corners = rng.integers(0, 80, (60, 2)).repeat(2, axis=0)  # another place ten times a second
+    frames = [world[top : top + SIZE[0], left : left + SIZE[1]] for top, left in corners]
+    shaking = Clip(np.stack(frames), RATE)
+    found = check(shaking, shaking, TimeSpan(1, 4), TimeSpan(1 + late_s, 4 + late_s))
+    assert found.is_same is True
+    assert found.edit is not None
+    assert found.edit.describe() == "unchanged picture"
+    assert found.match is not None
+    assert found.match.video_span is not None
+    assert found.match.video_span.start_s == pytest.approx(1, abs=0.06)
+
+
 def test_moving_inset_is_followed(footage):
     edited = edit_clip("pip-moving", footage, seed=4, video_hash="a", carrier=scene(2, 2))
     found = check_edit(edited, footage)
