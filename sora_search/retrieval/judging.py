@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sora_search.datatypes import Evidence, Match
+from sora_search.datatypes import Evidence, Match, OnProgress, Progress
 from sora_search.errors import MediaError, VideoNotIndexedError
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import path_of
@@ -19,14 +19,12 @@ from sora_search.retrieval.scoring import MATCH_STRENGTH, Verdict, score_of_matc
 from sora_search.retrieval.verification import Verification, verify_match
 from sora_search.retrieval.windows import Rectangle
 
-MAX_VIDEOS = 6
-"""Videos of the candidates that are looked at."""
-
-MAX_RANGES = 6
-"""Ranges of one confirmed video that are looked at."""
-
 MAX_REFUTED = 2
-"""Ranges of one video that may be refuted before the others are not looked at."""
+"""Ranges of one video that may be refuted, or unreadable, before the others are not looked at."""
+
+MIN_LOOKS, S_A_LOOK = 6, 10.0
+"""So many videos are looked at, and so many ranges of each; of a film, which may be made of pieces
+of many videos, one for each so many seconds. This bounds the time of a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,11 @@ def _is_echo(span: AlignedSpan, other: AlignedSpan) -> bool:
     )
 
 
+def max_looks(duration_s: float) -> int:
+    """How many videos, and ranges of each, are looked at for a query of a duration."""
+    return max(MIN_LOOKS, int(duration_s / S_A_LOOK))
+
+
 @dataclass(frozen=True, slots=True)
 class Judgment:
     """What became of the ranges that vectors suggest.
@@ -80,6 +83,9 @@ def judge(
     reader: FootageReader,
     query_path: Path | str,
     found: Mapping[int, Sequence[FoundRange]],
+    *,
+    at_most: int = MIN_LOOKS,
+    on_progress: OnProgress | None = None,
 ) -> Judgment:
     """Look at the most promising videos; see which of their ranges stand.
 
@@ -88,6 +94,8 @@ def judge(
         reader: Reads the frames of both sides, and keeps them for the next time.
         query_path: The query file.
         found: Ranges of each video, from `without_echoes`.
+        at_most: How many videos to look at, and how many ranges of each.
+        on_progress: Told after each video looked at.
 
     Returns:
         Matches of each video that has any, with `verified`, a score and evidence. Where a
@@ -98,12 +106,13 @@ def judge(
     judgment = Judgment({}, [])
     for place, video_id in enumerate(order):
         path = _file_of(index, video_id)
-        if place >= MAX_VIDEOS:
-            matches = list(_on_trust(found[video_id], f"not among the {MAX_VIDEOS} looked at"))
+        if place >= at_most:
+            reason = f"not among the {at_most} looked at"
+            matches = list(_on_trust(found[video_id], reason))
         elif path is None:
             matches = list(_on_trust(found[video_id], "its file is gone"))
         else:
-            matches = list(_looked_at(reader, query_path, path, found[video_id]))
+            matches = list(_looked_at(reader, query_path, path, found[video_id], at_most))
         matches.sort(key=lambda match: -match.score)
         told = [match for match in matches if _is_told(match)]
         if any(match.verified for match in told):
@@ -113,6 +122,8 @@ def judge(
         if told:
             judgment.matches[video_id] = told
         judgment.rejected.extend((video_id, match) for match in matches if match not in told)
+        if on_progress is not None and place < at_most:
+            on_progress(Progress("looking", place + 1, min(len(order), at_most)))
     return judgment
 
 
@@ -140,11 +151,15 @@ def _on_trust(ranges: Sequence[FoundRange], reason: str) -> Iterator[Match]:
 
 
 def _looked_at(
-    reader: FootageReader, query_path: Path | str, path: Path, ranges: Sequence[FoundRange]
+    reader: FootageReader,
+    query_path: Path | str,
+    path: Path,
+    ranges: Sequence[FoundRange],
+    at_most: int,
 ) -> Iterator[Match]:
     num_refuted = 0
     for place, found in enumerate(ranges):
-        if place >= MAX_RANGES or num_refuted >= MAX_REFUTED:
+        if place >= at_most or num_refuted >= MAX_REFUTED:
             yield from _on_trust(ranges[place:], "not looked at after the others of its video")
             return
         supposed = Match(found.span.row_span, found.span.column_span, found.strength)
@@ -154,8 +169,10 @@ def _looked_at(
                 reader, query_path, path, Match(*looked_at, found.strength), window=found.window
             )
         except (MediaError, OSError):  # it was there when it was indexed
-            yield from _on_trust(ranges[place:], "its file cannot be read any more")
-            return
+            # Another part of a damaged file may still be fine.
+            yield from _on_trust([found], "its file cannot be read there any more")
+            num_refuted += 1
+            continue
         num_refuted += seen.is_same is False
         yield _match(found, seen)
 

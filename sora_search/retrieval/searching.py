@@ -17,6 +17,7 @@ looked at more closely, turned and magnified, once. A long query goes through in
 that overlap, so memory stays flat.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -41,9 +42,9 @@ from sora_search.index.discovery import content_id
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import uri_of
 from sora_search.retrieval.alignment import AlignedSpan, Timeline, align_videos, join_spans
-from sora_search.retrieval.candidates import find_candidates
+from sora_search.retrieval.candidates import Candidate, find_candidates
 from sora_search.retrieval.footage import FootageReader
-from sora_search.retrieval.judging import FoundRange, judge, without_echoes
+from sora_search.retrieval.judging import FoundRange, judge, max_looks, without_echoes
 from sora_search.retrieval.scoring import (
     COPY_SCORE,
     LEAST_STRENGTH,
@@ -73,6 +74,12 @@ NUM_MOMENTS = 16
 
 MAX_REJECTIONS = 20
 """Ranges named in an answer that are no part of it."""
+
+MAX_CELLS = 4_000_000
+"""Similarities computed at once: two films of an hour and a half, or a hundred clips."""
+
+MAX_LOADED = 100_000
+"""Stored vectors kept for the next step of the search, 100 MB of them."""
 
 PIECE_VECTORS = 1024
 """A longer query is searched in pieces of so many vectors (8.5 minutes at two a second)."""
@@ -110,7 +117,8 @@ def search(
         exclude_self: Leave out the content of the query file itself, whatever its name.
         weights: Look for the same footage (`copies`: nothing that is merely similar), for what
             happens in it (`meaning`), or for both; copies are found in any case.
-        on_progress: Told after each piece of a long query.
+        on_progress: Told how far the query is read, which pieces of a long one were searched, and
+            how many videos were looked at.
 
     Returns:
         The query as it was read, with spans that count from the start of its file, and up
@@ -132,7 +140,12 @@ def search(
             f"the index at {str(index.path)!r} was made by model {index.model_id}, not by"
             f" {encoder.model_id}: use that model, or index again in another folder"
         )
-    info, embedding, _ = embed_video(query, encoder, span=span)
+
+    def reading(reached_s: float, duration_s: float | None) -> None:
+        if on_progress is not None:
+            on_progress(Progress("reading", 0, 1, reached_s, duration_s))
+
+    info, embedding, _ = embed_video(query, encoder, span=span, on_position=reading)
     if span is not None and info.duration_s is None:
         raise ValueError(f"{str(query)!r} is a still picture: it has no part {span}")
     excluded = _own_video_ids(index, query) if exclude_self else frozenset()
@@ -140,11 +153,13 @@ def search(
     searching = _Searching(index, excluded, decisions)
     views = [View(embedding), *window_views(query, encoder, span=span)]
     reader = FootageReader()
-    judged = judge(index, reader, query, searching.copies(views, on_progress=on_progress))
+    at_most = max_looks(_duration_s(embedding))
+    found_ranges = searching.copies(views, on_progress=on_progress)
+    judged = judge(index, reader, query, found_ranges, at_most=at_most, on_progress=on_progress)
     matches, rejected = judged.matches, judged.rejected
     if not any(match.verified for found in matches.values() for match in found):
         closer = searching.copies(closer_views(query, encoder, span=span))
-        judged = judge(index, reader, query, closer)
+        judged = judge(index, reader, query, closer, at_most=at_most, on_progress=on_progress)
         matches = {**matches, **_confirmed(judged.matches)}
         rejected = [*rejected, *judged.rejected]
     found = {
@@ -201,7 +216,8 @@ class _Searching:
         self._excluded = excluded
         self._no_copies = excluded | {i for i, said in decisions.items() if said == "no-match"}
         self._background = index.background(NUM_BACKGROUND)
-        self._loaded: dict[int, VideoEmbedding] = {}
+        self._loaded: OrderedDict[int, VideoEmbedding] = OrderedDict()
+        self._aligned_ids: set[int] = set()
 
     def copies(
         self, views: Iterable[View], *, on_progress: OnProgress | None = None
@@ -237,8 +253,6 @@ class _Searching:
         parts: dict[int, list[AlignedSpan]] = {}
         for num_done, start in enumerate(starts, 1):
             piece = slice(start, start + PIECE_VECTORS)
-            if len(starts) > 1:
-                self._loaded.clear()
             rows = Timeline.from_spans(times[piece])
             for video_id, spans in self._align_piece(weighted[piece], rows, zero_point):
                 parts.setdefault(video_id, []).extend(spans)
@@ -257,22 +271,44 @@ class _Searching:
             limit=MAX_CANDIDATES,
             exclude_video_ids=self._no_copies,
         )
-        videos = self._load([candidate.video_id for candidate in candidates])
-        aligned = align_videos(
-            [weighted @ video.vectors.T for video in videos.values()],
-            zero_point=zero_point,
-            rows=rows,
-            columns=[Timeline.from_spans(video.spans) for video in videos.values()],
-        )
-        for video_id, spans in zip(videos, aligned, strict=True):
-            if spans:
-                yield video_id, spans
+        self._aligned_ids.update(candidate.video_id for candidate in candidates)
+        for group in self._groups(candidates, len(weighted)):
+            aligned = align_videos(
+                [weighted @ video.vectors.T for video in group.values()],
+                zero_point=zero_point,
+                rows=rows,
+                columns=[Timeline.from_spans(video.spans) for video in group.values()],
+            )
+            for video_id, spans in zip(group, aligned, strict=True):
+                if spans:
+                    yield video_id, spans
+
+    def _groups(
+        self, candidates: Sequence[Candidate], num_rows: int
+    ) -> Iterator[dict[int, VideoEmbedding]]:
+        """Candidates to be aligned together: as many as `MAX_CELLS` allows, at least one."""
+        group: dict[int, VideoEmbedding] = {}
+        num_cells = 0
+        for candidate in candidates:
+            video = self._embedding(candidate.video_id)
+            if video is None:
+                continue
+            if group and num_cells + num_rows * len(video) > MAX_CELLS:
+                yield group
+                group, num_cells = {}, 0
+            group[candidate.video_id] = video
+            num_cells += num_rows * len(video)
+        if group:
+            yield group
 
     def discounted(
         self, matches: Mapping[int, Sequence[Match]]
     ) -> Iterator[tuple[int, list[Match]]]:
         """The matches with the score that is left to what many videos share, best first."""
-        for video_id, video in self._load(matches).items():
+        for video_id in matches:
+            video = self._embedding(video_id)
+            if video is None:
+                continue
             ranges = []
             for match in matches[video_id]:
                 if match.score >= COPY_SCORE and match.video_span is not None:
@@ -293,20 +329,26 @@ class _Searching:
             limit=MAX_CANDIDATES,
             exclude_video_ids=self._excluded,
         )
-        video_ids = sorted({candidate.video_id for candidate in candidates} | self._loaded.keys())
-        for video_id, video in self._load(video_ids).items():
+        for video_id in sorted({one.video_id for one in candidates} | self._aligned_ids):
+            video = self._embedding(video_id)
+            if video is None:
+                continue
             similarity = float((query @ mean_vector(video.vectors))[0])
             score = score_of_likeness(similarity, zero_point)
             if score > 0:
                 yield video_id, score
 
-    def _load(self, video_ids: Iterable[int]) -> dict[int, VideoEmbedding]:
-        """Stored vectors of some videos, kept for later; without those removed since the hits."""
-        for video_id in video_ids:
-            if video_id not in self._loaded:
-                with suppress(VideoNotIndexedError):
-                    self._loaded[video_id] = self._index.embedding(video_id)
-        return {key: self._loaded[key] for key in video_ids if key in self._loaded}
+    def _embedding(self, video_id: int) -> VideoEmbedding | None:
+        """Stored vectors of a video, kept for later; None if it was removed since the hits."""
+        if video_id not in self._loaded:
+            try:
+                self._loaded[video_id] = self._index.embedding(video_id)
+            except VideoNotIndexedError:
+                return None
+        self._loaded.move_to_end(video_id)
+        while len(self._loaded) > 1 and sum(map(len, self._loaded.values())) > MAX_LOADED:
+            self._loaded.popitem(last=False)
+        return self._loaded[video_id]
 
 
 def _results(
@@ -357,14 +399,20 @@ def _rejections(index: VideoIndex, rejected: Sequence[tuple[int, Match]]) -> Ite
             yield Rejection(uri, match.query_span, match.video_span, match.evidence)
 
 
+def _duration_s(embedding: VideoEmbedding) -> float:
+    """Of what was embedded; 0 of a still picture."""
+    first, last = embedding.spans[0], embedding.spans[-1]
+    return last.end_s - first.start_s if first and last else 0.0
+
+
 def _coverage(matches: Sequence[Match], embedding: VideoEmbedding) -> float:
     """Share of the query that the ranges cover; all of a still picture or nothing."""
-    first, last = embedding.spans[0], embedding.spans[-1]
-    if first is None or last is None:
+    first, duration_s = embedding.spans[0], _duration_s(embedding)
+    if first is None or duration_s == 0:
         return 1.0 if matches else 0.0
     covered_s, reached_s = 0.0, first.start_s
     ranges = [match.query_span for match in matches if match.query_span is not None]
     for span in sorted(ranges, key=lambda span: span.start_s):
         covered_s += max(0.0, span.end_s - max(span.start_s, reached_s))
         reached_s = max(reached_s, span.end_s)
-    return round(min(1.0, covered_s / (last.end_s - first.start_s)), 4)
+    return round(min(1.0, covered_s / duration_s), 4)

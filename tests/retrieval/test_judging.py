@@ -1,8 +1,15 @@
 """Which ranges are told: each once, and what frames say about them."""
 
-from sora_search.datatypes import TimeSpan
+import pytest
+from made_library import Library
+
+from sora_search.datatypes import Match, TimeSpan
+from sora_search.errors import VideoDecodeError
+from sora_search.retrieval import judging
 from sora_search.retrieval.alignment import AlignedSpan
-from sora_search.retrieval.judging import FoundRange, without_echoes
+from sora_search.retrieval.footage import FootageReader
+from sora_search.retrieval.judging import FoundRange, judge, max_looks, without_echoes
+from sora_search.retrieval.verification import Verification
 from sora_search.retrieval.windows import Rectangle
 
 
@@ -29,3 +36,31 @@ def test_what_occurs_twice_stays_twice_on_either_side() -> None:
 def test_a_still_picture_shows_at_several_times() -> None:
     ranges = [found(None, (10, 14), 0.8), found(None, (20, 24), 0.9)]
     assert without_echoes(ranges) == ranges[::-1]
+
+
+def test_a_film_has_more_videos_looked_at_than_a_clip() -> None:
+    assert max_looks(0) == max_looks(12) == 6
+    assert max_looks(3600) == 360
+
+
+def test_a_range_that_cannot_be_read_hides_no_other(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = found((0, 4), (10, 14), 0.9)
+    fine = found((4, 12), (4, 12), 0.8)
+    verify = judging.verify_match
+
+    def verify_unless_damaged(*sides: object, **options: object) -> Verification:
+        if sides[-1] == Match(damaged.span.row_span, damaged.span.column_span, 0.9):
+            raise VideoDecodeError("damaged there")
+        return verify(*sides, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(judging, "verify_match", verify_unless_damaged)
+    path = library.folder / "long-0.mkv"
+    video_id = library.index.find(path.as_uri()).video_id
+    judged = judge(library.index, FootageReader(), path, {video_id: [damaged, fine]})
+    [match] = [match for match in judged.matches[video_id] if match.verified]
+    assert str(match.video_span) == "0:04.0-0:12.0"
+    [unread] = [match for match in judged.matches[video_id] if not match.verified]
+    assert unread.evidence is not None
+    assert "cannot be read" in unread.evidence.reason

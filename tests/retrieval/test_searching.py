@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -252,8 +253,15 @@ def test_long_query_in_pieces_gives_the_same_ranges(
     steps: list[Progress] = []
     monkeypatch.setattr(searching, "PIECE_VECTORS", 48)
     in_pieces = library.ask(query, min_score=0.5, on_progress=steps.append)
-    assert [step.num_done for step in steps] == list(range(1, steps[0].num_total + 1))
-    assert len(steps) > 4
+    assert [phase for phase, _ in groupby(steps, lambda step: step.phase)] == [
+        "reading",
+        "searching",
+        "looking",
+    ]
+    for phase in ("searching", "looking"):
+        told = [step for step in steps if step.phase == phase]
+        assert [step.num_done for step in told] == list(range(1, told[0].num_total + 1))
+    assert len([step for step in steps if step.phase == "searching"]) > 4
     assert {r.uri for r in in_pieces.results} == {library.uri("long-0"), library.uri("long-1")}
     for result in in_pieces.results:
         same = next(r for r in at_once.results if r.uri == result.uri)

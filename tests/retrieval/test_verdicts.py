@@ -14,10 +14,10 @@ from sora_search.datatypes import SearchResult, TimeSpan
 from sora_search.index.indexing import index_videos
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.clips import Clip
-from sora_search.retrieval.judging import MAX_VIDEOS
+from sora_search.retrieval.judging import MIN_LOOKS
 from sora_search.retrieval.picturing import write_answer
 
-NUM_CROWD = MAX_VIDEOS + 1
+NUM_CROWD = MIN_LOOKS + 1
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_a_copy_that_is_none_is_left_out_and_gives_its_place_to_another(library)
     after = asked(library)
     assert set(after) == set(before) - {"lone"}
     # So many are looked at frame by frame.
-    assert sum(result.verified is True for result in before.values()) == MAX_VIDEOS - 1
-    assert sum(result.verified is True for result in after.values()) == MAX_VIDEOS
+    assert sum(result.verified is True for result in before.values()) == MIN_LOOKS - 1
+    assert sum(result.verified is True for result in after.values()) == MIN_LOOKS
 
 
 def test_a_copy_that_is_none_may_still_be_similar(library):
