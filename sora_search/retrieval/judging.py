@@ -15,7 +15,7 @@ from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import path_of
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.footage import FootageReader
-from sora_search.retrieval.scoring import MATCH_STRENGTH, Verdict, score_of_match
+from sora_search.retrieval.scoring import MATCH_STRENGTH, Sight, score_of_match
 from sora_search.retrieval.verification import Verification, verify_match
 from sora_search.retrieval.windows import Rectangle
 
@@ -187,7 +187,7 @@ def _match(found: FoundRange, seen: Verification) -> Match:
         spans.query_span,
         spans.video_span,
         score_of_match(
-            strength, _verdict(seen), appearance=seen.appearance, motion=seen.motion or 0.0
+            strength, _sight(seen), appearance=seen.appearance, motion=seen.motion or 0.0
         ),
         verified=seen.is_same,
         edit=seen.edit.describe() if seen.edit and seen.is_same is not False else "",
@@ -202,7 +202,7 @@ def _match(found: FoundRange, seen: Verification) -> Match:
     )
 
 
-def _verdict(seen: Verification) -> Verdict:
+def _sight(seen: Verification) -> Sight:
     if seen.edit is None:
         return "other" if seen.is_same is False else "featureless"
     return "static" if seen.motion is None else "moving"

@@ -45,11 +45,11 @@ LEAST_STRENGTH = 0.1
 MATCH_STRENGTH = 0.33
 """Ranges below this strength are not told where frames do not confirm them."""
 
-Verdict = Literal["moving", "static", "other", "featureless", "unseen"]
+Sight = Literal["moving", "static", "other", "featureless", "unseen"]
 """What there is to go by: pictures that fit over one another, with something that moves or with
 nothing; pictures that do not fit; pictures that hold too little to tell; or vectors alone."""
 
-CALIBRATION: dict[Verdict, tuple[float, float, float, float]] = {
+CALIBRATION: dict[Sight, tuple[float, float, float, float]] = {
     "moving": (-9.2, 0.0, 1.0, 14.0),
     "static": (-22.8, 2.0, 22.0, 0.0),
     "other": (-10.0, 7.0, 0.0, 0.0),
@@ -135,13 +135,13 @@ def strength_of(evidence: float, zero_point: float) -> float:
 
 
 def score_of_match(
-    strength: float, verdict: Verdict, *, appearance: float = 0.0, motion: float = 0.0
+    strength: float, sight: Sight, *, appearance: float = 0.0, motion: float = 0.0
 ) -> float:
     """Probability that a range is the same footage, by its strength and by what frames say.
 
     Source: logistic calibration, Platt, 1999.
     """
-    weights = np.array(CALIBRATION[verdict])
+    weights = np.array(CALIBRATION[sight])
     log_odds = float(weights @ [1.0, strength, appearance, motion])
     return round(1 / (1 + math.exp(-log_odds)), 4)
 

@@ -228,7 +228,7 @@ def verify(
         offset_s = laid.clock.at_origin_s - clock.at_origin_s
         match = _corrected(laid, query_span, eyes.video.times_s)
     return Verification(
-        _verdict(laid),
+        _is_same(laid),
         laid.placement.cells,
         laid.appearance,
         laid.motion,
@@ -239,7 +239,7 @@ def verify(
     )
 
 
-def _verdict(laid: "_Laid") -> bool | None:
+def _is_same(laid: "_Laid") -> bool | None:
     if laid.motion is None:
         return None if laid.appearance >= SCENE_APPEARANCE else False
     if laid.appearance < MIN_APPEARANCE or laid.motion < OTHER_MOTION:

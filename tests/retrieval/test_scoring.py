@@ -12,7 +12,7 @@ from sora_search.retrieval.scoring import (
     COPY_SCORE,
     WEIGHTS,
     ZERO_POINT_RANGE,
-    Verdict,
+    Sight,
     find_zero_point,
     kind_of,
     mean_vector,
@@ -72,16 +72,16 @@ def test_zero_point_between_the_bounds_is_a_quantile() -> None:
     assert find_zero_point(query, background) == pytest.approx(0.57, abs=0.006)
 
 
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+SIGHTS: tuple[Sight, ...] = get_args(Sight)
 
 
-@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 0.9), st.sampled_from(VERDICTS))
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 0.9), st.sampled_from(SIGHTS))
 def test_more_evidence_never_lowers_the_score(
-    a: float, b: float, zero_point: float, verdict: Verdict
+    a: float, b: float, zero_point: float, sight: Sight
 ) -> None:
     low, high = sorted((a, b))
     strengths = [strength_of(evidence, zero_point) for evidence in (low, high)]
-    scores = [score_of_match(strength, verdict) for strength in strengths]
+    scores = [score_of_match(strength, sight) for strength in strengths]
     assert 0 <= scores[0] <= scores[1] <= 1
     likeness = [score_of_likeness(similarity, zero_point) for similarity in (low, high)]
     assert 0 <= likeness[0] <= likeness[1] < COPY_SCORE
