@@ -1,16 +1,17 @@
 """What indexing costs beside plain decoding, and how much memory and disk it takes.
 
     python tests/benchmarks/bench_indexing.py --videos DIR [--model sora-small] [--keep DIR]
+        [--sizes 720p,1080p,2160p]
 
 Clips found in DIR are joined and scaled up to H.264 videos of a minute or more, at 720p
-and 1080p (kept in `--keep`, so that the next run starts at once). Then:
+and 1080p where nothing else is said (kept in `--keep`, so that the next run starts at once). Then:
 
 - CPU ratio: CPU seconds of `index_videos` (hash, decode, embed, store, save; one process,
   one thread, the encoder loaded before) over CPU seconds of decoding every frame of the
   same file with one thread and no conversion. Both take turns; medians, so that what else
   the machine does falls on both.
 - Threads: wall and CPU seconds of indexing one file alone with one and with two jobs.
-- Memory: the peak of a worker process on a short and on a long video.
+- Memory: the peak of a worker process on a video of each size, and on a long one of the first.
 - Disk: bytes of the index folder a minute of video.
 """
 
@@ -35,7 +36,7 @@ from sora_search.index.indexing import index_videos
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.writing import write_video
 
-SIZES = {"720p": (720, 1280), "1080p": (1080, 1920)}
+SIZES = {"720p": (720, 1280), "1080p": (1080, 1920), "2160p": (2160, 3840)}
 FRAMES_PER_S = 30
 
 
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="where the joined videos are kept")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the joined videos")
     parser.add_argument("--long-minutes", type=float, default=30.0, help="of the memory test")
+    parser.add_argument("--sizes", default="720p,1080p", help=", ".join(SIZES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -56,11 +58,12 @@ def main() -> None:
         folder = options.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         encoder = load(options.model)
-        for name, size in SIZES.items():
-            path = joined(options.videos, folder / f"{name}.mp4", size, options.seconds)
-            measure_cpu(name, path, encoder, options.rounds)
-        measure_threads(folder / "720p.mp4", options)
-        measure_memory(folder, options)
+        paths = [folder / f"{name}.mp4" for name in options.sizes.split(",")]
+        for path in paths:
+            joined(options.videos, path, SIZES[path.stem], options.seconds)
+            measure_cpu(path, encoder, options.rounds)
+        measure_threads(paths[0], options)
+        measure_memory(paths, options)
 
 
 def load(model: str):
@@ -74,7 +77,7 @@ def load(model: str):
     return load_encoder(model)
 
 
-def measure_cpu(name: str, path: Path, encoder, rounds: int) -> None:
+def measure_cpu(path: Path, encoder, rounds: int) -> None:
     decoding, indexing, num_bytes = [], [], 0
     for _ in range(rounds):
         started = time.process_time()
@@ -89,7 +92,7 @@ def measure_cpu(name: str, path: Path, encoder, rounds: int) -> None:
     decode_s, index_s = statistics.median(decoding), statistics.median(indexing)
     ratios = [a / b for a, b in zip(indexing, decoding, strict=True)]
     print(
-        f"{name}: {minutes:.2f} min, decode {decode_s / minutes:.2f} CPU-s/min, "
+        f"{path.stem}: {minutes:.2f} min, decode {decode_s / minutes:.2f} CPU-s/min, "
         f"index {index_s / minutes:.2f} CPU-s/min, ratio {index_s / decode_s:.3f} "
         f"(rounds {', '.join(f'{ratio:.3f}' for ratio in ratios)}), "
         f"{num_bytes / minutes / 1000:.0f} kB/min on disk, empty index included",
@@ -105,13 +108,13 @@ def measure_threads(path: Path, options: argparse.Namespace) -> None:
         print(f"one file, {jobs} jobs: {wall_s:.1f} s wall, {cpu_s:.1f} s CPU, start included")
 
 
-def measure_memory(folder: Path, options: argparse.Namespace) -> None:
-    short = folder / "720p.mp4"
-    long = repeated(short, folder / "long.mkv", options.long_minutes * 60)
-    for name, path in [("short", short), ("long", long)]:
+def measure_memory(paths: list[Path], options: argparse.Namespace) -> None:
+    long = paths[0].with_name(f"long-{paths[0].stem}.mkv")
+    repeated(paths[0], long, options.long_minutes * 60)
+    for path in [*paths, long]:
         run = in_worker(options, path, 2)
         print(
-            f"{name} video of {run['duration_s'] / 60:.1f} min: worker peak "
+            f"{path.stem}: video of {run['duration_s'] / 60:.1f} min: worker peak "
             f"{run['worker_mib']:.0f} MiB, writer peak {run['writer_mib']:.0f} MiB, "
             f"{run['duration_s'] / run['wall_s']:.1f} x real time, "
             f"{run['num_bytes'] / run['duration_s'] * 60 / 1000:.0f} kB/min on disk",
