@@ -47,7 +47,7 @@ OWNERS = {
         "media",
         "retrieval/agreement.py",
         "retrieval/footage.py",
-        "retrieval/verification.py",
+        "retrieval/overlay.py",
     ],
     "typer": ["cli"],
     "rich": ["cli"],

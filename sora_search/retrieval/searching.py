@@ -41,7 +41,7 @@ from sora_search.errors import IndexIncompatibleError, VideoNotIndexedError
 from sora_search.index.discovery import content_id
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import uri_of
-from sora_search.retrieval.alignment import AlignedSpan, Timeline, align_videos, join_spans
+from sora_search.retrieval.alignment import MAX_CELLS, AlignedSpan, align_videos, join_spans
 from sora_search.retrieval.candidates import Candidate, find_candidates
 from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.judging import FoundRange, judge, max_looks, without_echoes
@@ -60,6 +60,7 @@ from sora_search.retrieval.scoring import (
     weigh,
 )
 from sora_search.retrieval.sharing import shared_with
+from sora_search.retrieval.timeline import Timeline
 from sora_search.retrieval.views import View, closer_views, window_views
 from sora_search.sora.encoder import FileEncoder, embed_video
 
@@ -74,9 +75,6 @@ NUM_MOMENTS = 16
 
 MAX_REJECTIONS = 20
 """Ranges named in an answer that are no part of it."""
-
-MAX_CELLS = 4_000_000
-"""Similarities computed at once: two films of an hour and a half, or a hundred clips."""
 
 MAX_LOADED = 100_000
 """Stored vectors kept for the next step of the search, 100 MB of them."""

@@ -14,25 +14,22 @@ The same place filmed again has the same geometry and nearly the same appearance
 motion tells another take from a copy, and where nothing moves nothing can.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.datatypes import FoundEdit, Match, TimeSpan
-from sora_search.retrieval.footage import FRAMES_PER_S, Footage, FootageReader, Gray
+from sora_search.retrieval.footage import FRAMES_PER_S, Footage, FootageReader
 from sora_search.retrieval.geometry import (
     TOLERANCE,
     find_edit,
-    moved,
-    visible_outline,
 )
+from sora_search.retrieval.overlay import NUM_MOMENTS, Laid, appearance_of, lay, moments_of
 from sora_search.retrieval.placement import Placement, place_features
-from sora_search.retrieval.synchrony import Clock, find_time
+from sora_search.retrieval.synchrony import Clock
 from sora_search.retrieval.windows import Rectangle
 
 Floats = NDArray[np.float64]
@@ -47,9 +44,6 @@ PADDING_S = 1.5
 
 MAX_FRAMES_S = 12.0
 """Most seconds of either side that are held: of longer ranges the middle is looked at."""
-
-NUM_PAIRS = 5
-"""Pairs of frames for the geometry; every other one first, all where these agree too little."""
 
 MIN_FEATURES = 30
 """Features of a frame below which nothing follows from finding no geometry: an empty sky."""
@@ -76,12 +70,6 @@ SURE_CONTRAST = 17.0
 motion than `SURE_MOTION` nearly all had 17 or more, other moments at most 12, the exercise 14
 to 16 and, cropped, once more than 17: a repeated movement can pass for a copy."""
 
-MIN_TEXTURE = 5.0
-"""Standard deviation, in levels, of a block that can be recognized."""
-
-SAME_BLOCK = 0.5
-"""Correlation from which on a block looks the same."""
-
 CLEAR_APPEARANCE, RETRY_APPEARANCE, ODD_APPEARANCE, RETRY_CONTRAST = 0.95, 0.75, 0.5, 6.0
 """Below the first, geometry is fitted anew at the time found, and below the second at times
 around it, where motion stands out by the last or appearance is below the third, at odds with
@@ -89,10 +77,6 @@ the geometry: panning cameras had .15 to .5 at first and .5 to 1.0 then."""
 
 CLEAR_MOTION = 0.95
 """Together with `CLEAR_APPEARANCE`, enough to look no further for another geometry."""
-
-_COMMON_S = 0.5
-_GRID_POINTS, _FINE_GRID_POINTS = 5_000, 20_000
-_BLOCK_SIDE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +186,7 @@ def verify(
     """
     clock = _clock_between(query, query_span, video, video_span)
     eyes = _Eyes(query, video)
-    times_s = _moments(eyes.query, query_span)
+    times_s = moments_of(eyes.query, query_span)
     if min(len(query), len(video)) == 1:
         found, clock = _find_moment(eyes, clock, times_s)
     else:
@@ -212,7 +196,7 @@ def verify(
     if found is None or found.cells < MIN_CELLS:
         is_same = False if eyes.can_tell(clock, times_s[::2]) else None
         return Verification(is_same, cells=found.cells if found else 0)
-    laid = _lay(eyes, clock, found, query_span)
+    laid = lay(eyes.query, eyes.video, clock, found, query_span)
     laid = _sharpened(eyes, laid, clock, times_s[::2], query_span)
     laid = _plainest(eyes, laid, clock, query_span)
     to_whole, whole_size = _around(window, eyes.query.size)
@@ -239,7 +223,7 @@ def verify(
     )
 
 
-def _is_same(laid: "_Laid") -> bool | None:
+def _is_same(laid: Laid) -> bool | None:
     if laid.motion is None:
         return None if laid.appearance >= SCENE_APPEARANCE else False
     if laid.appearance < MIN_APPEARANCE or laid.motion < OTHER_MOTION:
@@ -263,14 +247,14 @@ def _find_moment(eyes: "_Eyes", clock: Clock, times_s: Floats) -> tuple["Placeme
         return eyes.find(at, np.array([at.origin_s]))
 
     moments_s = (eyes.video if is_query else eyes.query).times_s
-    rows = np.unique(np.linspace(0, len(moments_s) - 1, NUM_PAIRS).round().astype(int))
+    rows = np.unique(np.linspace(0, len(moments_s) - 1, NUM_MOMENTS).round().astype(int))
     tried = [(find_at(at), at) for at in map(clock_at, moments_s[rows])]
     placement, best = max(tried, key=lambda pair: pair[0].cells if pair[0] else 0)
     if placement is None or placement.cells < MIN_CELLS:
         return placement, best
 
     def likeness(at: Clock) -> float:
-        return _appearance(eyes.query, eyes.video, at, placement, np.array([at.origin_s]))
+        return appearance_of(eyes.query, eyes.video, at, placement, np.array([at.origin_s]))
 
     best = max(map(clock_at, moments_s), key=likeness)
     again = find_at(best)
@@ -311,18 +295,7 @@ def _clock_between(
     return Clock(query_s, video_s, speed)
 
 
-def _moments(query: Footage, span: TimeSpan | None) -> Floats:
-    """Moments of the query to look at, spread over the range, away from its uncertain ends."""
-    if span is None:
-        span = TimeSpan(query.times_s[0], query.times_s[-1] + 1e-3)
-    times_s = span.start_s + span.duration_s * (np.arange(NUM_PAIRS) + 0.5) / NUM_PAIRS
-    # Ranges that differ by little ask for the same frames, whose features are known.
-    return (
-        np.round(times_s / _COMMON_S) * _COMMON_S if span.duration_s >= 8 * _COMMON_S else times_s
-    )
-
-
-def _corrected(laid: "_Laid", span: TimeSpan, video_times_s: Floats) -> Match:
+def _corrected(laid: Laid, span: TimeSpan, video_times_s: Floats) -> Match:
     """The ranges on the line of time found, within what there is of the indexed video."""
     half_s = float(np.median(np.diff(video_times_s))) / 2 if len(video_times_s) > 1 else 0.0
     edges = laid.clock(np.array([span.start_s, span.end_s]))
@@ -372,27 +345,12 @@ class _Eyes:
         return rows.tolist(), self.video.nearest(clock(self.query.times_s[rows])).tolist()
 
 
-# --- pictures laid over one another --------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Laid:
-    """How both sides agree when laid over one another, at the time where they do so best."""
-
-    placement: Placement
-    clock: Clock
-    appearance: float
-    motion: float | None
-    contrast: float
-
-    @property
-    def likeness(self) -> float:
-        return self.appearance + (self.motion or 0.0)
+# --- other geometries and times -------------------------------------------------------------------
 
 
 def _sharpened(
-    eyes: _Eyes, laid: _Laid, supposed: Clock, times_s: Floats, span: TimeSpan | None
-) -> _Laid:
+    eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats, span: TimeSpan | None
+) -> Laid:
     """The same with the geometry of frames that belong together.
 
     While the camera moves, frames of different moments give a geometry that holds at
@@ -417,8 +375,8 @@ def _sharpened(
 
 
 def _relaid(
-    eyes: _Eyes, laid: _Laid, clocks: Sequence[Clock], times_s: Floats, span: TimeSpan | None
-) -> _Laid:
+    eyes: _Eyes, laid: Laid, clocks: Sequence[Clock], times_s: Floats, span: TimeSpan | None
+) -> Laid:
     """Laid anew with the best geometry that some clocks lead to, where that is better."""
     found = [(placement, clock) for clock in clocks if (placement := eyes.find(clock, times_s))]
     if not found:
@@ -426,11 +384,11 @@ def _relaid(
     placement, clock = max(found, key=lambda pair: pair[0].cells)
     if placement.cells < MIN_CELLS:
         return laid
-    again = _lay(eyes, clock, placement, span)
+    again = lay(eyes.query, eyes.video, clock, placement, span)
     return again if again.likeness > laid.likeness else laid
 
 
-def _plainest(eyes: _Eyes, laid: _Laid, supposed: Clock, span: TimeSpan | None) -> _Laid:
+def _plainest(eyes: _Eyes, laid: Laid, supposed: Clock, span: TimeSpan | None) -> Laid:
     """The same with the whole picture at its own speed, where that explains all.
 
     Frames that are a moment apart, and movement that repeats itself, lead to a geometry and a
@@ -443,139 +401,6 @@ def _plainest(eyes: _Eyes, laid: _Laid, supposed: Clock, span: TimeSpan | None) 
     if abs(scale[0] / scale[1] - 1) > TOLERANCE:
         return laid
     whole = replace(laid.placement, matrices=np.diag([*scale, 1.0])[None])
-    again = _lay(eyes, replace(supposed, speed=1.0), whole, span)
+    again = lay(eyes.query, eyes.video, replace(supposed, speed=1.0), whole, span)
     is_better = again.appearance >= CLEAR_APPEARANCE and again.likeness > laid.likeness
     return again if is_better else laid
-
-
-def _lay(eyes: _Eyes, clock: Clock, placement: Placement, span: TimeSpan | None) -> _Laid:
-    """Lay the query into the indexed picture, and find the time at which they agree best."""
-    query, video = eyes.query, eyes.video
-    moments = _moments(query, span)
-    timing = None
-    rows = _rows_inside(query.times_s, span)
-    window = _Window.over(
-        placement.at(moments)[NUM_PAIRS // 2], video.size, query.size, _GRID_POINTS
-    )
-    if len(rows) >= 3 and len(video.times_s) >= 3 and window.covered.sum() >= _BLOCK_SIDE**2:
-        times_s = query.times_s[rows]
-        timing = find_time(
-            window.read([query.frames[row].gray for row in rows], placement.at(times_s)),
-            window.read([frame.gray for frame in video.frames]),
-            window.blocks,
-            times_s,
-            video.times_s,
-            clock,
-        )
-    if timing is not None:
-        clock = clock.shifted(timing.offset_s, timing.factor)
-    appearance = _appearance(query, video, clock, placement, moments)
-    if timing is None:
-        return _Laid(placement, clock, appearance, None, 0.0)
-    return _Laid(placement, clock, appearance, timing.motion, timing.contrast)
-
-
-def _rows_inside(times_s: Floats, span: TimeSpan | None) -> Integers:
-    """Frames inside of a range but not at its ends, which may be wrong."""
-    if span is None:
-        return np.arange(len(times_s))
-    margin_s = min(0.5, span.duration_s / 10)
-    inside = (times_s > span.start_s + margin_s) & (times_s < span.end_s - margin_s)
-    return np.flatnonzero(inside)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Window:
-    """A grid of points over the visible part of the indexed picture.
-
-    Attributes:
-        matrix: Takes places of the grid to places of the indexed picture.
-        covered: Which points the query shows, shape ``(rows, columns)``.
-        blocks: The number of the block of each covered point, shape ``(P,)``.
-    """
-
-    matrix: Floats
-    covered: NDArray[np.bool_]
-    blocks: Integers
-
-    @classmethod
-    def over(
-        cls,
-        placement: Floats,
-        video_size: tuple[int, int],
-        query_size: tuple[int, int],
-        num_points: int,
-    ) -> "_Window":
-        query_width_height = np.array(query_size[::-1], np.float64)
-        video_width_height = np.array(video_size[::-1], np.float64)
-        from_shares, to_shares = (
-            np.diag([*video_width_height, 1]),
-            np.diag([*query_width_height, 1]),
-        )
-        shares = np.linalg.inv(to_shares) @ placement @ from_shares
-        outline = visible_outline(shares) * video_width_height
-        (left, top), extent = outline.min(axis=0), np.maximum(np.ptp(outline, axis=0), 1.0)
-        pitch = math.sqrt(float(extent.prod()) / num_points)
-        columns, rows = (max(2, min(num_points, int(side / pitch))) for side in extent)
-        matrix = np.array([[pitch, 0, left], [0, pitch, top], [0, 0, 1.0]])
-        y, x = np.mgrid[:rows, :columns] + 0.5
-        places = moved(placement @ matrix, np.column_stack([x.ravel(), y.ravel()]))
-        covered = ((places > 0) & (places < query_width_height)).all(axis=1).reshape(rows, columns)
-        block = y.astype(np.int64) // _BLOCK_SIDE * columns + x.astype(np.int64) // _BLOCK_SIDE
-        return cls(matrix, covered, np.unique(block[covered], return_inverse=True)[1].ravel())
-
-    def read(self, frames: Sequence[Gray], placements: Floats | None = None) -> Floats32:
-        """Frames at the covered points, shape ``(T, P)``.
-
-        `placements`, shape ``(T, 3, 3)``, take places of the indexed picture to places of
-        the frames; without them the frames are those of the indexed picture.
-        """
-        read = np.empty((len(frames), int(self.covered.sum())), np.float32)
-        for row, frame in enumerate(frames):
-            matrix = self.matrix if placements is None else placements[row] @ self.matrix
-            step = math.sqrt(abs(float(np.linalg.det(matrix[:2, :2] / matrix[2, 2]))))
-            if step > 1.5:  # else the pixels between the points would not count
-                height, width = (max(2, round(side / step)) for side in frame.shape)
-                matrix = np.diag([width / frame.shape[1], height / frame.shape[0], 1]) @ matrix
-                smaller = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-                frame = np.asarray(smaller, np.uint8)
-            laid = cv2.warpPerspective(
-                frame,
-                _FROM_MIDDLES @ matrix @ np.linalg.inv(_FROM_MIDDLES),
-                self.covered.shape[::-1],
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
-            read[row] = laid[self.covered]
-        return read
-
-
-# OpenCV counts from the middle of the first pixel.
-_FROM_MIDDLES = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
-
-
-def _appearance(
-    query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
-) -> float:
-    """Share of the textured blocks that look the same at some moments of the query."""
-    rows = query.nearest(times_s)
-    at_s = query.times_s[rows]
-    matrices = placement.at(at_s)
-    window = _Window.over(matrices[len(at_s) // 2], video.size, query.size, _FINE_GRID_POINTS)
-    if not window.covered.any():
-        return 0.0
-    laid = window.read([query.frames[row].gray for row in rows], matrices)
-    original = window.read([video.frames[row].gray for row in video.nearest(clock(at_s))])
-    blocks = window.blocks
-    size = np.bincount(blocks)
-    num_same = num_textured = 0
-    for ours, theirs in zip(laid, original, strict=True):
-        a = ours - (np.bincount(blocks, ours) / size)[blocks]
-        b = theirs - (np.bincount(blocks, theirs) / size)[blocks]
-        shared = np.bincount(blocks, a * b)
-        ours_2, theirs_2 = np.bincount(blocks, a * a), np.bincount(blocks, b * b)
-        is_textured = (theirs_2 > MIN_TEXTURE**2 * size) & (size >= _BLOCK_SIDE**2 / 2)
-        is_same = shared > SAME_BLOCK * np.sqrt(np.maximum(ours_2 * theirs_2, 1e-6))
-        num_same += int((is_textured & is_same).sum())
-        num_textured += int(is_textured.sum())
-    return num_same / num_textured if num_textured else 0.0

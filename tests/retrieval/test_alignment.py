@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sora_search.datatypes import TimeSpan
-from sora_search.retrieval.alignment import AlignedSpan, Timeline, align, align_videos, join_spans
+from sora_search.retrieval.alignment import AlignedSpan, align, align_videos, join_spans
+from sora_search.retrieval.timeline import Timeline
 
 ZERO = 0.4
 DIM = 48

@@ -1,0 +1,197 @@
+"""Pictures laid over one another: at which time they agree best, in what looks and what moves.
+
+The query's frames are read at a grid of points over what they show of the indexed picture,
+so that both sides are rows of numbers at the same places.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_search.datatypes import TimeSpan
+from sora_search.retrieval.footage import Footage, Gray
+from sora_search.retrieval.geometry import moved, visible_outline
+from sora_search.retrieval.placement import Placement
+from sora_search.retrieval.synchrony import Clock, find_time
+
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+NUM_MOMENTS = 5
+"""Moments of a range at which features and pictures are compared."""
+
+MIN_TEXTURE = 5.0
+"""Standard deviation, in levels, of a block that can be recognized."""
+
+SAME_BLOCK = 0.5
+"""Correlation from which on a block looks the same."""
+
+_COMMON_S = 0.5
+_GRID_POINTS, _FINE_GRID_POINTS = 5_000, 20_000
+_BLOCK_SIDE = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Laid:
+    """How both sides agree when laid over one another, at the time where they do so best."""
+
+    placement: Placement
+    clock: Clock
+    appearance: float
+    motion: float | None
+    contrast: float
+
+    @property
+    def likeness(self) -> float:
+        """How well both sides agree in all; for comparing geometries of the same ranges."""
+        return self.appearance + (self.motion or 0.0)
+
+
+def moments_of(query: Footage, span: TimeSpan | None) -> Floats:
+    """Moments of the query to look at, spread over the range, away from its uncertain ends."""
+    if span is None:
+        span = TimeSpan(query.times_s[0], query.times_s[-1] + 1e-3)
+    times_s = span.start_s + span.duration_s * (np.arange(NUM_MOMENTS) + 0.5) / NUM_MOMENTS
+    # Ranges that differ by little ask for the same frames, whose features are known.
+    return (
+        np.round(times_s / _COMMON_S) * _COMMON_S if span.duration_s >= 8 * _COMMON_S else times_s
+    )
+
+
+def lay(
+    query: Footage, video: Footage, clock: Clock, placement: Placement, span: TimeSpan | None
+) -> Laid:
+    """Lay the query into the indexed picture, and find the time at which they agree best."""
+    moments = moments_of(query, span)
+    timing = None
+    rows = _rows_inside(query.times_s, span)
+    window = _Window.over(
+        placement.at(moments)[NUM_MOMENTS // 2], video.size, query.size, _GRID_POINTS
+    )
+    if len(rows) >= 3 and len(video.times_s) >= 3 and window.covered.sum() >= _BLOCK_SIDE**2:
+        times_s = query.times_s[rows]
+        timing = find_time(
+            window.read([query.frames[row].gray for row in rows], placement.at(times_s)),
+            window.read([frame.gray for frame in video.frames]),
+            window.blocks,
+            times_s,
+            video.times_s,
+            clock,
+        )
+    if timing is not None:
+        clock = clock.shifted(timing.offset_s, timing.factor)
+    appearance = appearance_of(query, video, clock, placement, moments)
+    if timing is None:
+        return Laid(placement, clock, appearance, None, 0.0)
+    return Laid(placement, clock, appearance, timing.motion, timing.contrast)
+
+
+def _rows_inside(times_s: Floats, span: TimeSpan | None) -> Integers:
+    """Frames inside of a range but not at its ends, which may be wrong."""
+    if span is None:
+        return np.arange(len(times_s))
+    margin_s = min(0.5, span.duration_s / 10)
+    inside = (times_s > span.start_s + margin_s) & (times_s < span.end_s - margin_s)
+    return np.flatnonzero(inside)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Window:
+    """A grid of points over the visible part of the indexed picture.
+
+    Attributes:
+        matrix: Takes places of the grid to places of the indexed picture.
+        covered: Which points the query shows, shape ``(rows, columns)``.
+        blocks: The number of the block of each covered point, shape ``(P,)``.
+    """
+
+    matrix: Floats
+    covered: NDArray[np.bool_]
+    blocks: Integers
+
+    @classmethod
+    def over(
+        cls,
+        placement: Floats,
+        video_size: tuple[int, int],
+        query_size: tuple[int, int],
+        num_points: int,
+    ) -> "_Window":
+        query_width_height = np.array(query_size[::-1], np.float64)
+        video_width_height = np.array(video_size[::-1], np.float64)
+        from_shares, to_shares = (
+            np.diag([*video_width_height, 1]),
+            np.diag([*query_width_height, 1]),
+        )
+        shares = np.linalg.inv(to_shares) @ placement @ from_shares
+        outline = visible_outline(shares) * video_width_height
+        (left, top), extent = outline.min(axis=0), np.maximum(np.ptp(outline, axis=0), 1.0)
+        pitch = math.sqrt(float(extent.prod()) / num_points)
+        columns, rows = (max(2, min(num_points, int(side / pitch))) for side in extent)
+        matrix = np.array([[pitch, 0, left], [0, pitch, top], [0, 0, 1.0]])
+        y, x = np.mgrid[:rows, :columns] + 0.5
+        places = moved(placement @ matrix, np.column_stack([x.ravel(), y.ravel()]))
+        covered = ((places > 0) & (places < query_width_height)).all(axis=1).reshape(rows, columns)
+        block = y.astype(np.int64) // _BLOCK_SIDE * columns + x.astype(np.int64) // _BLOCK_SIDE
+        return cls(matrix, covered, np.unique(block[covered], return_inverse=True)[1].ravel())
+
+    def read(self, frames: Sequence[Gray], placements: Floats | None = None) -> Floats32:
+        """Frames at the covered points, shape ``(T, P)``.
+
+        `placements`, shape ``(T, 3, 3)``, take places of the indexed picture to places of
+        the frames; without them the frames are those of the indexed picture.
+        """
+        read = np.empty((len(frames), int(self.covered.sum())), np.float32)
+        for row, frame in enumerate(frames):
+            matrix = self.matrix if placements is None else placements[row] @ self.matrix
+            step = math.sqrt(abs(float(np.linalg.det(matrix[:2, :2] / matrix[2, 2]))))
+            if step > 1.5:  # else the pixels between the points would not count
+                height, width = (max(2, round(side / step)) for side in frame.shape)
+                matrix = np.diag([width / frame.shape[1], height / frame.shape[0], 1]) @ matrix
+                smaller = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+                frame = np.asarray(smaller, np.uint8)
+            laid = cv2.warpPerspective(
+                frame,
+                _FROM_MIDDLES @ matrix @ np.linalg.inv(_FROM_MIDDLES),
+                self.covered.shape[::-1],
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            read[row] = laid[self.covered]
+        return read
+
+
+# OpenCV counts from the middle of the first pixel.
+_FROM_MIDDLES = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
+
+
+def appearance_of(
+    query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
+) -> float:
+    """Share of the textured blocks that look the same at some moments of the query."""
+    rows = query.nearest(times_s)
+    at_s = query.times_s[rows]
+    matrices = placement.at(at_s)
+    window = _Window.over(matrices[len(at_s) // 2], video.size, query.size, _FINE_GRID_POINTS)
+    if not window.covered.any():
+        return 0.0
+    laid = window.read([query.frames[row].gray for row in rows], matrices)
+    original = window.read([video.frames[row].gray for row in video.nearest(clock(at_s))])
+    blocks = window.blocks
+    size = np.bincount(blocks)
+    num_same = num_textured = 0
+    for ours, theirs in zip(laid, original, strict=True):
+        a = ours - (np.bincount(blocks, ours) / size)[blocks]
+        b = theirs - (np.bincount(blocks, theirs) / size)[blocks]
+        shared = np.bincount(blocks, a * b)
+        ours_2, theirs_2 = np.bincount(blocks, a * a), np.bincount(blocks, b * b)
+        is_textured = (theirs_2 > MIN_TEXTURE**2 * size) & (size >= _BLOCK_SIDE**2 / 2)
+        is_same = shared > SAME_BLOCK * np.sqrt(np.maximum(ours_2 * theirs_2, 1e-6))
+        num_same += int((is_textured & is_same).sum())
+        num_textured += int(is_textured.sum())
+    return num_same / num_textured if num_textured else 0.0
