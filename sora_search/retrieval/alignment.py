@@ -11,7 +11,7 @@ alike two moments are. Shared footage shows as a diagonal whose slope is the spe
                sample, gives the edges on both sides (`lines`)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +50,9 @@ class AlignedSpan:
         window_evidence: Mean evidence of the best `WINDOW_S`; a shorter path counts as if the
             rest of the window had none, unless a side as a whole is shorter.
         is_static: True where nothing moves and the ranges are the sides of a rectangle.
-        diagonal: The two spans of equal length in such a rectangle that are most alike: frames may
-            see movement where vectors see none. None where the ranges are a line by themselves.
+        diagonals: In such a rectangle, the spans of equal length that are most alike, of all of it
+            and then of either half: frames may see movement where vectors see none. Empty where
+            the ranges are a line by themselves.
     """
 
     row_span: TimeSpan | None
@@ -59,7 +60,7 @@ class AlignedSpan:
     evidence: float
     window_evidence: float
     is_static: bool = False
-    diagonal: tuple[TimeSpan, TimeSpan] | None = None
+    diagonals: tuple[tuple[TimeSpan, TimeSpan], ...] = ()
 
 
 def align(
@@ -169,7 +170,7 @@ def _union(a: AlignedSpan, b: AlignedSpan) -> AlignedSpan:
         float(np.average([a.evidence, b.evidence], weights=lengths)),
         max(a.window_evidence, b.window_evidence),
         a.is_static and b.is_static,
-        a.diagonal or b.diagonal if a.is_static and b.is_static else None,
+        a.diagonals or b.diagonals if a.is_static and b.is_static else (),
     )
 
 
@@ -233,27 +234,34 @@ class _Pair:
             float(cells.mean()),
             float(sums.max() / window),
             path.is_static,
-            self._diagonal(path.rectangle) if path.is_static else None,
+            tuple(self._diagonals(path.rectangle)) if path.is_static else (),
         )
 
-    def _diagonal(self, rectangle: tuple[int, int, int, int]) -> tuple[TimeSpan, TimeSpan] | None:
-        """The diagonal from border to border of a rectangle with the most evidence."""
+    def _diagonals(
+        self, rectangle: tuple[int, int, int, int]
+    ) -> Iterator[tuple[TimeSpan, TimeSpan]]:
+        """Of a rectangle, and of each half of its shorter side, the diagonal with most evidence."""
         top, bottom, left, right = rectangle
-        inside = self.evidence[top : bottom + 1, left : right + 1]
-        is_tall = inside.shape[0] > inside.shape[1]
-        inside = inside.T if is_tall else inside
-        length, free = inside.shape[0], inside.shape[1] - inside.shape[0] + 1
-        if length < 2:
-            return None
-        at = np.arange(length)
-        level = [float(inside[at, at + shift].mean()) for shift in range(free)]
-        shift = int(np.argmax(level))
-        row, column = (top + shift, left) if is_tall else (top, left + shift)
-        spans = [
-            _span(*self._edges(side, first, first + length - 1), side)
-            for side, first in ((self.rows, row), (self.columns, column))
-        ]
-        return (spans[0], spans[1]) if spans[0] and spans[1] else None
+        is_tall = bottom - top > right - left
+        evidence = self.evidence.T if is_tall else self.evidence
+        if is_tall:
+            top, bottom, left, right = left, right, top, bottom
+        middle = (top + bottom + 1) // 2
+        for first, last in ((top, bottom), (top, middle - 1), (middle, bottom)):
+            length = last - first + 1
+            if length < 2:
+                continue
+            inside = evidence[first : last + 1, left : right + 1]
+            at = np.arange(length)
+            level = [inside[at, at + i].mean() for i in range(inside.shape[1] - length + 1)]
+            column = left + int(np.argmax(level))
+            places = (column, first) if is_tall else (first, column)
+            row_span, column_span = (
+                _span(*self._edges(side, place, place + length - 1), side)
+                for side, place in zip((self.rows, self.columns), places, strict=True)
+            )
+            if row_span and column_span:
+                yield row_span, column_span
 
     def _edges(self, side: Timeline, first: int, last: int) -> tuple[float, float]:
         """From half a step before the first sample to half a step after the last."""

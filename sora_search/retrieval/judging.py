@@ -6,23 +6,23 @@ and what was not looked at is told on trust, with a lower score.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sora_search.datatypes import Evidence, Match, OnProgress, Progress
+from sora_search.datatypes import Evidence, Match, OnProgress, Progress, TimeSpan
 from sora_search.errors import MediaError, VideoNotIndexedError
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import path_of
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.scoring import MATCH_STRENGTH, Sight, score_of_match
-from sora_search.retrieval.verification import Verification, verify_match
+from sora_search.retrieval.verification import SCENE_APPEARANCE, Verification, verify_match
 from sora_search.retrieval.windows import Rectangle
 
 MAX_REFUTED = 2
 """Ranges of one video that may be refuted, or unreadable, before the others are not looked at."""
 
-MIN_LOOKS, S_A_LOOK = 6, 10.0
+MIN_LOOKS, S_A_LOOK = 6, 8.0
 """So many videos are looked at, and so many ranges of each; of a film, which may be made of pieces
 of many videos, one for each so many seconds. This bounds the time of a search."""
 
@@ -162,27 +162,45 @@ def _looked_at(
         if place >= at_most or num_refuted >= MAX_REFUTED:
             yield from _on_trust(ranges[place:], "not looked at after the others of its video")
             return
-        supposed = Match(found.span.row_span, found.span.column_span, found.strength)
-        looked_at = found.span.diagonal or (supposed.query_span, supposed.video_span)
         try:
-            seen = verify_match(
-                reader, query_path, path, Match(*looked_at, found.strength), window=found.window
-            )
+            matches = list(_compared(reader, query_path, path, found))
         except (MediaError, OSError):  # it was there when it was indexed
             # Another part of a damaged file may still be fine.
             yield from _on_trust([found], "its file cannot be read there any more")
             num_refuted += 1
             continue
-        num_refuted += seen.is_same is False
-        yield _match(found, seen)
+        num_refuted += all(match.verified is False for match in matches)
+        yield from matches
 
 
-def _match(found: FoundRange, seen: Verification) -> Match:
-    strength = found.strength
-    supposed = Match(found.span.row_span, found.span.column_span, strength)
-    # Where nothing moves all of both ranges is as alike as the diagonal that was looked at.
-    is_line = found.span.diagonal is None or seen.is_same
-    spans = seen.match if seen.match and is_line else supposed
+def _compared(
+    reader: FootageReader, query_path: Path | str, path: Path, found: FoundRange
+) -> Iterator[Match]:
+    """What frames say about a range: a match, or two where its halves belong elsewhere."""
+
+    def verified(spans: tuple[TimeSpan | None, TimeSpan | None]) -> Verification:
+        supposed = Match(*spans, found.strength)
+        return verify_match(reader, query_path, path, supposed, window=found.window)
+
+    ranges = found.span.row_span, found.span.column_span
+    whole, *halves = found.span.diagonals or (ranges,)
+    seen = verified(whole)
+    if not seen.is_same and seen.appearance >= SCENE_APPEARANCE:
+        # The same scene in another order.
+        confirmed = [half_seen for half in halves if (half_seen := verified(half)).is_same]
+        if confirmed:
+            yield from (_match(ranges, found.strength, half_seen) for half_seen in confirmed)
+            return
+    if found.span.diagonals and not seen.is_same:
+        # Where nothing moves all of both ranges is as alike as the diagonal that was looked at.
+        seen = replace(seen, match=None)
+    yield _match(ranges, found.strength, seen)
+
+
+def _match(
+    ranges: tuple[TimeSpan | None, TimeSpan | None], strength: float, seen: Verification
+) -> Match:
+    spans = seen.match or Match(*ranges, strength)
     return Match(
         spans.query_span,
         spans.video_span,

@@ -229,10 +229,10 @@ def test_block_in_which_one_diagonal_is_a_little_more_alike_names_it(is_tall: bo
     similarity[np.arange(20), 40 + np.arange(20)] += 0.004
     [span] = align(similarity.T if is_tall else similarity, zero_point=ZERO)
     assert span.is_static
-    assert span.diagonal is not None
-    short, long = span.diagonal[::-1] if is_tall else span.diagonal
-    assert_near(short, 0, 10, 0.01)
-    assert_near(long, 20, 30, 0.01)
+    sides = [pair[::-1] if is_tall else pair for pair in span.diagonals]
+    for (short, long), (first, last) in zip(sides, [(0, 10), (0, 5), (5, 10)], strict=True):
+        assert_near(short, first, last, 0.01)
+        assert_near(long, 20 + first, 20 + last, 0.01)
 
 
 def test_constant_matrix_is_one_range() -> None:

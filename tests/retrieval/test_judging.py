@@ -40,7 +40,7 @@ def test_a_still_picture_shows_at_several_times() -> None:
 
 def test_a_film_has_more_videos_looked_at_than_a_clip() -> None:
     assert max_looks(0) == max_looks(12) == 6
-    assert max_looks(3600) == 360
+    assert max_looks(3600) == 450
 
 
 def test_a_range_that_cannot_be_read_hides_no_other(
