@@ -5,9 +5,10 @@ of a second each, so a limited number of videos is looked at, the most promising
 and what was not looked at is told on trust, with a lower score.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from sora_search.datatypes import Evidence, Match, OnProgress, Progress, TimeSpan
 from sora_search.errors import MediaError, VideoNotIndexedError
@@ -44,19 +45,35 @@ class FoundRange:
 
 def without_echoes(ranges: Sequence[FoundRange]) -> list[FoundRange]:
     """Each range once, as the view that shows it best has it; the strongest first."""
-    kept: list[FoundRange] = []
-    for found in sorted(ranges, key=lambda found: -found.strength):
-        if not any(_is_echo(found.span, other.span) for other in kept):
+    return _once(sorted(ranges, key=lambda found: -found.strength))
+
+
+_Sides = tuple[TimeSpan | None, TimeSpan | None]
+
+
+_Range = TypeVar("_Range", FoundRange, Match)
+
+
+def _once(ranges: Iterable[_Range]) -> list[_Range]:
+    """Those of ranges, best first, that are no echo of a better one."""
+    kept: list[_Range] = []
+    for found in ranges:
+        if not any(_is_echo(_sides_of(found), _sides_of(other)) for other in kept):
             kept.append(found)
     return kept
 
 
-def _is_echo(span: AlignedSpan, other: AlignedSpan) -> bool:
+def _sides_of(found: FoundRange | Match) -> _Sides:
+    if isinstance(found, Match):
+        return found.query_span, found.video_span
+    return found.span.row_span, found.span.column_span
+
+
+def _is_echo(sides: _Sides, others: _Sides) -> bool:
     """Whether two ranges overlap by half of the shorter one, on both sides."""
-    sides = ((span.row_span, other.row_span), (span.column_span, other.column_span))
     return all(
         a is None or b is None or a.overlap_s(b) >= min(a.duration_s, b.duration_s) / 2
-        for a, b in sides
+        for a, b in zip(sides, others, strict=True)
     )
 
 
@@ -85,6 +102,7 @@ def judge(
     found: Mapping[int, Sequence[FoundRange]],
     *,
     at_most: int = MIN_LOOKS,
+    bounds: TimeSpan | None = None,
     on_progress: OnProgress | None = None,
 ) -> Judgment:
     """Look at the most promising videos; see which of their ranges stand.
@@ -95,6 +113,7 @@ def judge(
         query_path: The query file.
         found: Ranges of each video, from `without_echoes`.
         at_most: How many videos to look at, and how many ranges of each.
+        bounds: The part of the query that is searched; None for all of it.
         on_progress: Told after each video looked at.
 
     Returns:
@@ -112,16 +131,21 @@ def judge(
         elif path is None:
             matches = list(_on_trust(found[video_id], "its file is gone"))
         else:
-            matches = list(_looked_at(reader, query_path, path, found[video_id], at_most))
+            matches = list(_looked_at(reader, query_path, path, found[video_id], at_most, bounds))
         matches.sort(key=lambda match: -match.score)
         told = [match for match in matches if _is_told(match)]
         if any(match.verified for match in told):
-            told = [match for match in told if match.verified is not False]
+            # Frames may have shown that two ranges are parts of one.
+            told = _once(match for match in told if match.verified is not False)
         else:
             told = told[:1]
         if told:
             judgment.matches[video_id] = told
-        judgment.rejected.extend((video_id, match) for match in matches if match not in told)
+        judgment.rejected.extend(
+            (video_id, match)
+            for match in matches
+            if not any(_is_echo(_sides_of(match), _sides_of(other)) for other in told)
+        )
         if on_progress is not None and place < at_most:
             on_progress(Progress("looking", place + 1, min(len(order), at_most)))
     return judgment
@@ -156,6 +180,7 @@ def _looked_at(
     path: Path,
     ranges: Sequence[FoundRange],
     at_most: int,
+    bounds: TimeSpan | None,
 ) -> Iterator[Match]:
     num_refuted = 0
     for place, found in enumerate(ranges):
@@ -163,7 +188,7 @@ def _looked_at(
             yield from _on_trust(ranges[place:], "not looked at after the others of its video")
             return
         try:
-            matches = list(_compared(reader, query_path, path, found))
+            matches = list(_compared(reader, query_path, path, found, bounds))
         except (MediaError, OSError):  # it was there when it was indexed
             # Another part of a damaged file may still be fine.
             yield from _on_trust([found], "its file cannot be read there any more")
@@ -174,15 +199,19 @@ def _looked_at(
 
 
 def _compared(
-    reader: FootageReader, query_path: Path | str, path: Path, found: FoundRange
+    reader: FootageReader,
+    query_path: Path | str,
+    path: Path,
+    found: FoundRange,
+    bounds: TimeSpan | None,
 ) -> Iterator[Match]:
     """What frames say about a range: a match, or two where its halves belong elsewhere."""
 
-    def verified(spans: tuple[TimeSpan | None, TimeSpan | None]) -> Verification:
+    def verified(spans: _Sides) -> Verification:
         supposed = Match(*spans, found.strength)
-        return verify_match(reader, query_path, path, supposed, window=found.window)
+        return verify_match(reader, query_path, path, supposed, window=found.window, bounds=bounds)
 
-    ranges = found.span.row_span, found.span.column_span
+    ranges = _sides_of(found)
     whole, *halves = found.span.diagonals or (ranges,)
     seen = verified(whole)
     if not seen.is_same and seen.appearance >= SCENE_APPEARANCE:
@@ -197,9 +226,7 @@ def _compared(
     yield _match(ranges, found.strength, seen)
 
 
-def _match(
-    ranges: tuple[TimeSpan | None, TimeSpan | None], strength: float, seen: Verification
-) -> Match:
+def _match(ranges: _Sides, strength: float, seen: Verification) -> Match:
     spans = seen.match or Match(*ranges, strength)
     return Match(
         spans.query_span,

@@ -174,24 +174,32 @@ def appearance_of(
     query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
 ) -> float:
     """Share of the textured blocks that look the same at some moments of the query."""
+    num_same, num_textured = count_alike(query, video, clock, placement, times_s)
+    return float(num_same.sum() / max(1, num_textured.sum()))
+
+
+def count_alike(
+    query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
+) -> tuple[Integers, Integers]:
+    """How many textured blocks look the same at each moment of the query, and of how many."""
     rows = query.nearest(times_s)
     at_s = query.times_s[rows]
     matrices = placement.at(at_s)
     window = _Window.over(matrices[len(at_s) // 2], video.size, query.size, _FINE_GRID_POINTS)
+    num_same, num_textured = np.zeros((2, len(times_s)), np.int64)
     if not window.covered.any():
-        return 0.0
+        return num_same, num_textured
     laid = window.read([query.frames[row].gray for row in rows], matrices)
     original = window.read([video.frames[row].gray for row in video.nearest(clock(at_s))])
     blocks = window.blocks
     size = np.bincount(blocks)
-    num_same = num_textured = 0
-    for ours, theirs in zip(laid, original, strict=True):
+    for place, (ours, theirs) in enumerate(zip(laid, original, strict=True)):
         a = ours - (np.bincount(blocks, ours) / size)[blocks]
         b = theirs - (np.bincount(blocks, theirs) / size)[blocks]
         shared = np.bincount(blocks, a * b)
         ours_2, theirs_2 = np.bincount(blocks, a * a), np.bincount(blocks, b * b)
         is_textured = (theirs_2 > MIN_TEXTURE**2 * size) & (size >= _BLOCK_SIDE**2 / 2)
         is_same = shared > SAME_BLOCK * np.sqrt(np.maximum(ours_2 * theirs_2, 1e-6))
-        num_same += int((is_textured & is_same).sum())
-        num_textured += int(is_textured.sum())
-    return num_same / num_textured if num_textured else 0.0
+        num_same[place] = (is_textured & is_same).sum()
+        num_textured[place] = is_textured.sum()
+    return num_same, num_textured

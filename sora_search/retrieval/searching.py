@@ -44,7 +44,13 @@ from sora_search.media.probing import uri_of
 from sora_search.retrieval.alignment import MAX_CELLS, AlignedSpan, align_videos, join_spans
 from sora_search.retrieval.candidates import Candidate, find_candidates
 from sora_search.retrieval.footage import FootageReader
-from sora_search.retrieval.judging import FoundRange, judge, max_looks, without_echoes
+from sora_search.retrieval.judging import (
+    FoundRange,
+    Judgment,
+    judge,
+    max_looks,
+    without_echoes,
+)
 from sora_search.retrieval.scoring import (
     COPY_SCORE,
     LEAST_STRENGTH,
@@ -151,13 +157,19 @@ def search(
     searching = _Searching(index, excluded, decisions)
     views = [View(embedding), *window_views(query, encoder, span=span)]
     reader = FootageReader()
-    at_most = max_looks(_duration_s(embedding))
-    found_ranges = searching.copies(views, on_progress=on_progress)
-    judged = judge(index, reader, query, found_ranges, at_most=at_most, on_progress=on_progress)
+    bounds = _span_of(embedding)
+    at_most = max_looks(bounds.duration_s if bounds else 0.0)
+
+    def judged_of(found: Mapping[int, Sequence[FoundRange]]) -> Judgment:
+        return judge(
+            index, reader, query, found, at_most=at_most, bounds=bounds, on_progress=on_progress
+        )
+
+    judged = judged_of(searching.copies(views, on_progress=on_progress))
     matches, rejected = judged.matches, judged.rejected
     if not any(match.verified for found in matches.values() for match in found):
         closer = searching.copies(closer_views(query, encoder, span=span))
-        judged = judge(index, reader, query, closer, at_most=at_most, on_progress=on_progress)
+        judged = judged_of(closer)
         matches = {**matches, **_confirmed(judged.matches)}
         rejected = [*rejected, *judged.rejected]
     found = {
@@ -397,20 +409,20 @@ def _rejections(index: VideoIndex, rejected: Sequence[tuple[int, Match]]) -> Ite
             yield Rejection(uri, match.query_span, match.video_span, match.evidence)
 
 
-def _duration_s(embedding: VideoEmbedding) -> float:
-    """Of what was embedded; 0 of a still picture."""
+def _span_of(embedding: VideoEmbedding) -> TimeSpan | None:
+    """What was embedded, from its start to its end; None for a still picture."""
     first, last = embedding.spans[0], embedding.spans[-1]
-    return last.end_s - first.start_s if first and last else 0.0
+    return TimeSpan(first.start_s, last.end_s) if first and last else None
 
 
 def _coverage(matches: Sequence[Match], embedding: VideoEmbedding) -> float:
     """Share of the query that the ranges cover; all of a still picture or nothing."""
-    first, duration_s = embedding.spans[0], _duration_s(embedding)
-    if first is None or duration_s == 0:
+    whole = _span_of(embedding)
+    if whole is None:
         return 1.0 if matches else 0.0
-    covered_s, reached_s = 0.0, first.start_s
+    covered_s, reached_s = 0.0, whole.start_s
     ranges = [match.query_span for match in matches if match.query_span is not None]
     for span in sorted(ranges, key=lambda span: span.start_s):
         covered_s += max(0.0, span.end_s - max(span.start_s, reached_s))
         reached_s = max(reached_s, span.end_s)
-    return round(min(1.0, covered_s / duration_s), 4)
+    return round(min(1.0, covered_s / whole.duration_s), 4)

@@ -7,6 +7,7 @@ with one another say everything: nothing is read anew for an offset.
 
 import math
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,13 @@ NOISE = 0.25
 
 BEYOND_S = 0.06
 """Half a frame before the first frame and behind the last one still counts."""
+
+SPEEDS = (0.5, 2.0)
+"""Slowest and fastest that footage is expected to be shown."""
+
+CLEAR_AGREEMENT = 0.5
+"""Motion at the supposed speed below which all of `SPEEDS` are tried: of copies nearly all have
+more, and then a wrong speed is out of the question."""
 
 _COARSE_STEP_S = 0.1
 
@@ -100,11 +108,8 @@ def find_time(
     series = _Series.of(laid, original, times_s, video_times_s)
     if series is None:
         return None
-    steps = round(MAX_OFFSET_S / _COARSE_STEP_S)
     tried = {
-        (step * _COARSE_STEP_S, factor): series.agreement(clock, step * _COARSE_STEP_S, factor)
-        for step in range(-steps, steps + 1)
-        for factor in (1.0, 0.95, 1.05)
+        place: series.agreement(clock, *place) for place in product(_offsets_s(), (1.0, 0.95, 1.05))
     }
     usable = {place: found for place, found in tried.items() if found is not None}
     if not usable:
@@ -112,6 +117,11 @@ def find_time(
     best = max(usable, key=lambda place: usable[place][0])
     peak = usable[best][1]
     others = [found[1] for place, found in usable.items() if abs(place[0] - best[0]) > 0.35]
+    if peak < CLEAR_AGREEMENT:
+        for place in product(_offsets_s(), _other_speeds(clock)):
+            found = series.agreement(clock, *place)
+            if found is not None and found[0] > usable[best][0]:
+                usable[place], best, peak = found, place, found[1]
     best = _farther(series, clock, best, usable[best][0])
     for step_s, step in ((0.05, 0.02), (0.025, 0.01)):
         near = [(best[0] + i * step_s, best[1] + j * step) for i in (0, -1, 1) for j in (0, -1, 1)]
@@ -121,6 +131,18 @@ def find_time(
         )[0]
     motion = _motion(series, clock.shifted(*best), laid, original, blocks)
     return Timing(*best, motion, _deviations(peak, others))
+
+
+def _offsets_s() -> list[float]:
+    steps = round(MAX_OFFSET_S / _COARSE_STEP_S)
+    return [step * _COARSE_STEP_S for step in range(-steps, steps + 1)]
+
+
+def _other_speeds(clock: Clock) -> list[float]:
+    """Factors that lead to speeds all over `SPEEDS`: where vectors hardly change they say none."""
+    low, high = SPEEDS
+    speeds = low * (high / low) ** np.linspace(0, 1, 13)
+    return [float(speed) / clock.speed for speed in speeds]
 
 
 def _farther(

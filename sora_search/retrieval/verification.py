@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.datatypes import FoundEdit, Match, TimeSpan
+from sora_search.retrieval.edges import find_edges
 from sora_search.retrieval.footage import FRAMES_PER_S, Footage, FootageReader
 from sora_search.retrieval.geometry import (
     TOLERANCE,
@@ -97,6 +98,7 @@ class Verification:
             given spans say.
         match: The ranges with their times corrected; None without geometry or spans.
         edit: How the picture was changed; None without geometry.
+        placement: Where the indexed picture lies in the query picture; None without geometry.
     """
 
     is_same: bool | None
@@ -107,6 +109,7 @@ class Verification:
     offset_s: float = 0.0
     match: Match | None = None
     edit: FoundEdit | None = None
+    placement: Placement | None = None
 
     def reason(self) -> str:
         """What decided, in words."""
@@ -134,12 +137,14 @@ def verify_match(
     match: Match,
     *,
     window: Rectangle | None = None,
+    bounds: TimeSpan | None = None,
 ) -> Verification:
     """Read the frames around a match of two files, and `verify` it.
 
     A `window` is the part of the query picture that is to show the same footage. Of ranges
     longer than `MAX_FRAMES_S` the middle is looked at; their speed stays what the match says,
-    which long ranges tell better than a piece of them.
+    which long ranges tell better than a piece of them. The ends of a confirmed range are looked
+    for within `bounds` of the query.
 
     Raises:
         MediaError: If nothing of a range can be decoded.
@@ -158,12 +163,25 @@ def verify_match(
     )
     if found.match is None:
         return found
-    if share == 1.0:
-        return replace(found, match=replace(found.match, score=match.score))
-    assert video_span is not None
-    start_s = max(0.0, video_span.start_s + found.offset_s)
-    whole = TimeSpan(start_s, max(start_s + 1e-3, video_span.end_s + found.offset_s))
-    return replace(found, match=replace(match, video_span=whole))
+    corrected = found.match
+    if share < 1.0:
+        assert video_span is not None
+        start_s = max(0.0, video_span.start_s + found.offset_s)
+        whole = TimeSpan(start_s, max(start_s + 1e-3, video_span.end_s + found.offset_s))
+        corrected = replace(match, video_span=whole)
+    if found.is_same:
+        assert found.placement is not None
+        corrected = find_edges(
+            reader,
+            query_path,
+            video_path,
+            corrected,
+            found.placement,
+            appearance=found.appearance,
+            bounds=bounds,
+            window=window,
+        )
+    return replace(found, match=replace(corrected, score=match.score))
 
 
 def verify(
@@ -220,6 +238,7 @@ def verify(
         offset_s,
         match,
         edit,
+        laid.placement,
     )
 
 

@@ -43,6 +43,17 @@ def test_a_film_has_more_videos_looked_at_than_a_clip() -> None:
     assert max_looks(3600) == 450
 
 
+def test_ranges_that_frames_show_to_be_one_are_told_once(library: Library) -> None:
+    path = library.folder / "long-0.mkv"
+    video_id = library.index.find(path.as_uri()).video_id
+    pieces = [found((4, 10), (4, 10), 0.9), found((12, 18), (12, 18), 0.8)]
+    judged = judge(library.index, FootageReader(), path, {video_id: pieces})
+    [match] = judged.matches[video_id]
+    assert match.query_span is not None
+    assert match.query_span.start_s < 0.1
+    assert match.query_span.end_s > 19
+
+
 def test_a_range_that_cannot_be_read_hides_no_other(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,9 +69,15 @@ def test_a_range_that_cannot_be_read_hides_no_other(
     monkeypatch.setattr(judging, "verify_match", verify_unless_damaged)
     path = library.folder / "long-0.mkv"
     video_id = library.index.find(path.as_uri()).video_id
-    judged = judge(library.index, FootageReader(), path, {video_id: [damaged, fine]})
+    judged = judge(
+        library.index,
+        FootageReader(),
+        path,
+        {video_id: [damaged, fine]},
+        bounds=TimeSpan(4, 14),
+    )
     [match] = [match for match in judged.matches[video_id] if match.verified]
-    assert str(match.video_span) == "0:04.0-0:12.0"
+    assert str(match.video_span) == "0:04.0-0:14.0"
     [unread] = [match for match in judged.matches[video_id] if not match.verified]
     assert unread.evidence is not None
     assert "cannot be read" in unread.evidence.reason

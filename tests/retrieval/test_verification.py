@@ -301,7 +301,11 @@ def test_files_are_read_around_the_match(footage, tmp_path):
     video = write_video(tmp_path / "video.mp4", footage.frames, frames_per_s=RATE)
     query = write_video(tmp_path / "query.mp4", edited.frames, frames_per_s=RATE)
     found = verify_match(
-        FootageReader(), query, video, Match(TimeSpan(0.5, 3.5), TimeSpan(1.9, 4.9), 0.7)
+        FootageReader(),
+        query,
+        video,
+        Match(TimeSpan(0.5, 3.5), TimeSpan(1.9, 4.9), 0.7),
+        bounds=TimeSpan(0.5, 3.5),
     )
     assert found.is_same is True
     assert found.edit is not None
@@ -323,7 +327,7 @@ def test_of_a_long_match_only_a_piece_is_held(tmp_path, monkeypatch):
 
     monkeypatch.setattr(verification, "verify", watched)
     match = Match(TimeSpan(1.0, 29.0), TimeSpan(1.5, 29.5), 0.7)
-    found = verify_match(FootageReader(), path, path, match)
+    found = verify_match(FootageReader(), path, path, match, bounds=match.query_span)
     assert max(held) <= 121
     assert found.is_same is True
     assert found.match is not None

@@ -1,0 +1,146 @@
+"""Where a confirmed range starts and ends, frame by frame.
+
+Vectors look at half a second or more, so they tell an edge to a fraction of that, and they
+miss the ends of a range that they hardly see (an inset that moves). Once geometry and time
+are known, frames are laid over one another outwards from within the range, until they differ.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_search.datatypes import Match, TimeSpan
+from sora_search.errors import MediaError
+from sora_search.retrieval.footage import FRAMES_PER_S, Footage, FootageReader
+from sora_search.retrieval.overlay import count_alike
+from sora_search.retrieval.placement import Placement
+from sora_search.retrieval.synchrony import Clock
+from sora_search.retrieval.windows import Rectangle
+
+Floats = NDArray[np.float64]
+
+INWARD_S = 1.0
+"""How far inside a range the walk starts: vectors were wrong by up to .7 s."""
+
+STEP_S = 2.0
+"""Seconds of both files that are read at once."""
+
+MAX_OUTWARD_S = 12.0
+"""How far a range may grow at either end."""
+
+ALIKE_SHARE, LEAST_ALIKE = 0.5, 0.15
+"""A frame belongs to the range if the first, of the usual share of its blocks, look the same;
+never less than the second, which other frames of a cut have by chance."""
+
+MAX_MISSES = 2
+"""Frames in a row that may differ, as at a flash or a dropped frame."""
+
+MIN_CHANGE_S = 0.75 / FRAMES_PER_S
+"""An edge that moves by less was right: the borders of files are known better than frames tell."""
+
+
+def find_edges(
+    reader: FootageReader,
+    query_path: Path | str,
+    video_path: Path | str,
+    match: Match,
+    placement: Placement,
+    *,
+    appearance: float,
+    bounds: TimeSpan | None = None,
+    window: Rectangle | None = None,
+) -> Match:
+    """The same match with its ends where the frames of both sides start and stop to agree.
+
+    Args:
+        reader: Reads the frames of both sides.
+        query_path: The query file.
+        video_path: A file of the indexed video.
+        match: Both spans, whose ends correspond; neither is None.
+        placement: Where the indexed picture lies in the query picture.
+        appearance: Share of the blocks that look the same within the range.
+        bounds: The part of the query that is searched; None for all of it.
+        window: The part of the query picture that shows the footage; None for all of it.
+    """
+    query_span, video_span = match.query_span, match.video_span
+    assert query_span is not None
+    assert video_span is not None
+    clock = Clock(
+        query_span.start_s,
+        video_span.start_s,
+        video_span.duration_s / query_span.duration_s,
+    )
+    first_s, last_s = (bounds.start_s, bounds.end_s) if bounds else (0.0, math.inf)
+    least = max(LEAST_ALIKE, ALIKE_SHARE * appearance)
+    inward_s = min(INWARD_S, query_span.duration_s / 2)
+    edges_s = []
+    for edge_s, sign in ((query_span.start_s, -1), (query_span.end_s, 1)):
+        start_s = edge_s - sign * inward_s
+        found_s = start_s
+        num_misses = 0
+        for time_s, alike in _outwards(
+            reader, query_path, video_path, clock, placement, window, start_s, sign
+        ):
+            # Where nothing can be told apart the range goes on, but it does not grow.
+            is_alike = alike >= least if np.isfinite(alike) else sign * (time_s - edge_s) < 0
+            if not first_s <= time_s <= last_s:
+                break
+            num_misses = 0 if is_alike else num_misses + 1
+            if num_misses > MAX_MISSES:
+                break
+            if is_alike:
+                found_s = min(max(time_s + sign / (2 * FRAMES_PER_S), first_s), last_s)
+        edges_s.append(found_s if abs(found_s - edge_s) >= MIN_CHANGE_S else edge_s)
+    on_video = np.maximum(clock(np.array(edges_s)), 0.0)
+    on_query = np.maximum(clock.back(on_video), first_s)
+    if min(np.ptp(on_query), np.ptp(on_video)) < 1 / FRAMES_PER_S:
+        return match
+    spans = [TimeSpan(float(side[0]), float(side[1])) for side in (on_query, on_video)]
+    return Match(spans[0], spans[1], match.score)
+
+
+def _outwards(
+    reader: FootageReader,
+    query_path: Path | str,
+    video_path: Path | str,
+    clock: Clock,
+    placement: Placement,
+    window: Rectangle | None,
+    start_s: float,
+    sign: int,
+) -> Iterator[tuple[float, float]]:
+    """Times of the query from some moment on, before or after it, and how alike both sides are.
+
+    The share is NaN where the indexed picture has no texture.
+    """
+    for step in range(round((INWARD_S + MAX_OUTWARD_S) / STEP_S)):
+        ends_s = sorted((start_s + sign * step * STEP_S, start_s + sign * (step + 1) * STEP_S))
+        low_s, high_s = max(0.0, ends_s[0]), ends_s[1]
+        if high_s - low_s < 1e-3:
+            return
+        shown_s = clock(np.array([low_s, high_s])) + np.array([-0.1, 0.1])
+        if shown_s[1] <= 0:
+            return
+        shown = TimeSpan(max(0.0, float(shown_s[0])), float(shown_s[1]))
+        try:
+            query = reader.read(query_path, TimeSpan(low_s, high_s), window)
+            video = reader.read(video_path, shown)
+        except (MediaError, OSError):  # one of them ends before
+            return
+        times_s = _shown_times(query, video, clock)
+        if len(times_s) == 0:
+            return
+        num_same, num_textured = count_alike(query, video, clock, placement, times_s)
+        share = np.where(num_textured > 0, num_same / np.maximum(1, num_textured), np.nan)
+        yield from list(zip(times_s.tolist(), share.tolist(), strict=True))[::sign]
+
+
+def _shown_times(query: Footage, video: Footage, clock: Clock) -> Floats:
+    """Times of the query's frames that lie within the frames of the video."""
+    at_s = clock(query.times_s)
+    half_s = 0.6 / FRAMES_PER_S
+    is_shown = (at_s >= video.times_s[0] - half_s) & (at_s <= video.times_s[-1] + half_s)
+    return np.asarray(query.times_s[is_shown])
