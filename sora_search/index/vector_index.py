@@ -35,6 +35,11 @@ ABSENT_SCORE = np.float32(np.finfo(np.float32).min)
 # (100,000 x 256, one thread: 1.6 against 3.5 ms a query at 4, 0.5 at 100).
 _MIN_QUERIES_FOR_BLAS = 4
 
+SMALL_SEARCH = 200_000_000
+"""Multiplications (some hundredths of a second) up to which one thread searches."""
+
+_MAX_THREADS = faiss.omp_get_max_threads()
+
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
@@ -159,6 +164,9 @@ class FaissIndex:
         queries = _checked_queries(queries, k, self.dim)
         if len(queries) == 0 or len(self) == 0:
             return _no_hits(len(queries), k)
+        # Threads that wait for one another cost a busy machine more than a small search.
+        is_small = queries.size * len(self) < SMALL_SEARCH
+        faiss.omp_set_num_threads(1 if is_small else _MAX_THREADS)
         scores, ids = self._index.search(queries, k)
         return Hits(vector_ids=ids, scores=scores)
 
