@@ -290,6 +290,12 @@ class Match:
     shared_with: int = 0
     evidence: Evidence | None = field(default=None, compare=False)
 
+    def describe(self) -> str:
+        """What frames say of it, in words."""
+        if self.verified:
+            return f"verified: {self.edit}"
+        return "not verified" if self.verified is None else "frames differ"
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
@@ -339,11 +345,13 @@ class SearchAnswer:
         query: The query as it was read.
         results: The videos found, best first.
         rejected: What else was considered, the most promising first.
+        damage: What of the query could not be decoded, in one line; None where it is whole.
     """
 
     query: VideoInfo
     results: tuple[SearchResult, ...]
     rejected: tuple[Rejection, ...] = ()
+    damage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import typer
 
 import sora_search as ss
 from sora_search.cli.options import ConfigOption, IndexOption, JsonOption, WaitOption, load_shared
-from sora_search.cli.output import print_json, print_line, to_object
+from sora_search.cli.output import print_json, print_line, shown_path, to_object
 from sora_search.errors import ExitCode
 
 
@@ -33,7 +33,12 @@ def check_command(
         for line in repaired:
             print_line(f"repaired: {line}")
         for damage in damages:
-            print_line(f"damaged: {damage.what}: {damage.where}")
+            where = (
+                shown_path(ss.path_of(damage.where))
+                if damage.where.startswith("file:")
+                else damage.where
+            )
+            print_line(f"damaged: {damage.what}: {where}")
         if not damages:
             print_line("everything is as it was written")
     if any(damage.repairable for damage in damages):

@@ -98,7 +98,7 @@ def index_command(
     if as_json:
         print_json(to_object(report))
     else:
-        for line in report_lines(report):
+        for line in report_lines(report, prune=prune):
             print_line(line)
     raise typer.Exit(exit_code_of(report))
 

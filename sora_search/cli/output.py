@@ -34,7 +34,15 @@ def print_json_line(document: Mapping[str, object]) -> None:
 def to_object(value: object) -> dict[str, object]:
     """A dataclass as a JSON object: its keys are the names of the fields."""
     assert is_dataclass(value)
-    return {field.name: _to_json(getattr(value, field.name)) for field in fields(value)}
+    return {
+        field.name: _rounded(field.name, _to_json(getattr(value, field.name)))
+        for field in fields(value)
+    }
+
+
+def _rounded(name: str, value: object) -> object:
+    """Seconds to the millisecond, which is finer than anything measured."""
+    return round(value, 3) if name.endswith("_s") and isinstance(value, float) else value
 
 
 def _to_json(value: object) -> object:
@@ -58,7 +66,11 @@ def _to_json(value: object) -> object:
 def answer_document(answer: SearchAnswer) -> dict[str, object]:
     """The document of a query: its shape is fixed, keys may be added."""
     return {
-        "query": {"uri": answer.query.uri, "duration_s": answer.query.duration_s},
+        "query": {
+            "uri": answer.query.uri,
+            "duration_s": _rounded("duration_s", answer.query.duration_s),
+            "damage": answer.damage,
+        },
         "results": [to_object(result) for result in answer.results],
         "rejected": [to_object(rejection) for rejection in answer.rejected],
     }
@@ -182,19 +194,19 @@ def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bo
     return lines
 
 
-def report_lines(report: IndexReport) -> list[str]:
+def report_lines(report: IndexReport, *, prune: bool = False) -> list[str]:
     """What a run of indexing did, in words; the failures are listed by the caller."""
     counts = {
         "added": report.num_added,
         "changed": report.num_changed,
         "moved": report.num_moved,
         "unchanged": report.num_unchanged,
-        "missing": report.num_missing,
+        "gone, dropped" if prune else "missing": report.num_missing,
         "damaged, indexed as far as they go": report.num_salvaged,
         "failed": len(report.failures),
     }
     said = [f"{number} {name}" for name, number in counts.items() if number]
-    lines = [", ".join(said) or "no videos found"]
+    lines = [", ".join(said) or "no videos found: nothing there has the name of a video file"]
     return [*lines, f"{report.num_vectors:,} vectors added"] if report.num_vectors else lines
 
 
@@ -229,9 +241,8 @@ def format_bytes(num_bytes: int) -> str:
 
 
 def _match_text(match: Match) -> str:
-    verdict = {True: f"verified: {match.edit}", None: "not verified", False: "frames differ"}
     spans = f"{_span_text(match.query_span)} -> {_span_text(match.video_span)}"
-    text = f"{spans}  {verdict[match.verified]}"
+    text = f"{spans}  {match.describe()}"
     if match.shared_with:
         videos = "1 other video" if match.shared_with == 1 else f"{match.shared_with} other videos"
         text += f"  (shared with {videos})"

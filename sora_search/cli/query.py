@@ -175,6 +175,8 @@ def query_command(
                     print_json_line(failure_document(ss.uri_of(video), error))
                 _print_failed(video, error)
                 continue
+            if not quiet:
+                _print_warnings(video_index, video, answer)
             _print_answer(answer, form, head=None if is_one else video, explain=explain)
             if save is None:
                 continue
@@ -187,6 +189,17 @@ def query_command(
                 _print_failed(video, error)
     if num_failed:
         raise typer.Exit(ExitCode.FAILURE if num_failed == len(videos) else ExitCode.PARTIAL)
+
+
+def _print_warnings(index: ss.VideoIndex, video: Path, answer: ss.SearchAnswer) -> None:
+    if answer.damage is not None:
+        print_line(about_file_line("warning", video, answer.damage), error=True)
+    if not answer.results and not index.videos():
+        print_line(
+            f"warning: the index at {shown_path(index.path)!r} is empty:"
+            " `sora-search index PATH` fills it",
+            error=True,
+        )
 
 
 def _form_of(videos: Sequence[Path], *, as_json: bool, as_jsonl: bool) -> Form:

@@ -43,6 +43,8 @@ from sora_search.index.records import Verdict as Verdict
 from sora_search.index.vector_index import DEFAULT_STRUCTURE, rounded
 from sora_search.media.probing import uri_of
 
+_LARGEST_ID = 2**63 - 1  # of SQLite
+
 
 class VideoIndex:
     """Videos with their vectors, on disk. Use it with `with`.
@@ -255,7 +257,7 @@ class VideoIndex:
         Raises:
             VideoNotIndexedError: If there is none with this id.
         """
-        found = self._catalog.videos([video_id])
+        found = self._catalog.videos([video_id]) if video_id <= _LARGEST_ID else []
         if not found:
             raise VideoNotIndexedError(f"no video has the id {video_id} in {str(self.path)!r}")
         return found[0]
@@ -280,7 +282,7 @@ class VideoIndex:
         if video_id is None:
             raise VideoNotIndexedError(
                 f"{text!r} is not in the index at {str(self.path)!r}: "
-                "`sora-search info` lists what is, `sora-search index` adds it"
+                "`sora-search info --list` names what is, `sora-search index` adds it"
             )
         return self.video(video_id)
 

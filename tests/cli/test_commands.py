@@ -78,7 +78,11 @@ def test_json_of_a_query_is_one_document_of_the_fixed_shape(indexed):
     document = printed_json("query", "clip.mp4", "--json", "-k", "2")
     assert set(document) == {"schema", "query", "results", "rejected"}
     assert document["schema"] == 1
-    assert document["query"] == {"uri": uri_of("clip.mp4"), "duration_s": pytest.approx(3.0)}
+    assert document["query"] == {
+        "uri": uri_of("clip.mp4"),
+        "duration_s": pytest.approx(3.0),
+        "damage": None,
+    }
     first = document["results"][0]
     assert set(first) == {
         *("video_id", "uri", "other_uris", "missing", "score", "kind", "coverage", "verified"),
@@ -362,7 +366,15 @@ def test_1_when_the_picture_cannot_be_written_and_the_answer_is_there(indexed, t
 def test_a_folder_without_videos_is_no_failure(place):
     Path("empty").mkdir()
     result = sora_search("index", "empty")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "no videos found\n", "")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        0,
+        "no videos found: nothing there has the name of a video file\n",
+        "",
+    )
+    result = sora_search("query", "clip.mp4")
+    assert (result.exit_code, result.stdout) == (0, "nothing found\n")
+    assert "index_data' is empty" in result.stderr
+    assert "sora-search index PATH" in result.stderr
 
 
 def test_1_when_another_process_writes(place):
