@@ -20,6 +20,7 @@ ROWS: list[set[str]] = [
     {"sora"},
     {"learning", "index"},
     {"retrieval"},
+    {"applications"},
     {"backends"},
     {"cli", "web"},
 ]

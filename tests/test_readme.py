@@ -34,6 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for old, new in {"mixed": "one", "card": "two"}.items():
         (folder / f"videos/{old}.mp4").rename(folder / f"videos/{new}.mp4")
     shutil.copytree(folder / "videos", folder / "clips")
+    shutil.copyfile(folder / "clip.mp4", folder / "clips/three.mp4")
     (folder / "sora-search.toml").write_text(SHORT_TRAINING)
     return folder
 

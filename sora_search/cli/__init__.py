@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from sora_search.cli.check import check_command
 from sora_search.cli.db import db_app
+from sora_search.cli.evaluation import evaluate_command
 from sora_search.cli.index import index_command
 from sora_search.cli.info import info_command
 from sora_search.cli.model import model_app
@@ -62,6 +63,7 @@ app.command("query", epilog="Example: sora-search query clip.mp4 --save answer.j
 app.command("info", epilog="Example: sora-search info --list")(info_command)
 app.command("remove", epilog="Example: sora-search remove ./videos/old.mp4")(remove_command)
 app.command("check", epilog="Example: sora-search check --repair")(check_command)
+app.command("evaluate", epilog="Example: sora-search evaluate --videos ./videos")(evaluate_command)
 app.add_typer(verdict_app, name="verdict")
 app.add_typer(db_app, name="db")
 app.add_typer(model_app, name="model")

@@ -191,7 +191,7 @@ def query_command(
         raise typer.Exit(ExitCode.FAILURE if num_failed == len(videos) else ExitCode.PARTIAL)
 
 
-def _print_warnings(index: ss.VideoIndex, video: Path, answer: ss.SearchAnswer) -> None:
+def _print_warnings(index: "ss.VideoIndex", video: Path, answer: ss.SearchAnswer) -> None:
     if answer.damage is not None:
         print_line(about_file_line("warning", video, answer.damage), error=True)
     if not answer.results and not index.videos():

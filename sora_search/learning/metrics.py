@@ -123,6 +123,69 @@ def recall_at_zero_false(positives: ArrayLike, negatives: ArrayLike) -> float:
     return float((up > down.max()).mean()) if down.size else 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class CalibrationBin:
+    """Answers whose scores lie between `low` and `high` (without it, unless it is 1).
+
+    Attributes:
+        low: Where the bin starts.
+        high: Where it ends.
+        num: Answers in it.
+        mean_score: Of them.
+        right: Share of them that are right.
+    """
+
+    low: float
+    high: float
+    num: int
+    mean_score: float
+    right: float
+
+
+def calibration_bins(
+    scores: ArrayLike, right: ArrayLike, *, num_bins: int = 10
+) -> list[CalibrationBin]:
+    """How often answers of a score are right, for equal bins of [0, 1] that hold any.
+
+    Args:
+        scores: Probabilities, shape ``(N,)``.
+        right: Which are right, shape ``(N,)``.
+        num_bins: How many bins.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    values, is_right = np.asarray(scores, np.float64), np.asarray(right, bool)
+    if values.shape != is_right.shape or values.ndim != 1:
+        raise ValueError(f"need (N,) twice, got {values.shape=} {is_right.shape=}")
+    places = np.minimum((values * num_bins).astype(np.int64), num_bins - 1)
+    return [
+        CalibrationBin(
+            place / num_bins,
+            (place + 1) / num_bins,
+            int((places == place).sum()),
+            float(values[places == place].mean()),
+            float(is_right[places == place].mean()),
+        )
+        for place in np.unique(places).tolist()
+    ]
+
+
+def expected_calibration_error(scores: ArrayLike, right: ArrayLike, *, num_bins: int = 10) -> float:
+    """Mean distance of score and share of right answers over bins, by their size; 0 is best.
+
+    Raises:
+        ValueError: If the shapes differ or there is no score.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    """
+    bins = calibration_bins(scores, right, num_bins=num_bins)
+    if not bins:
+        raise ValueError("need at least one score")
+    gaps = sum(one.num * abs(one.mean_score - one.right) for one in bins)
+    return gaps / sum(one.num for one in bins)
+
+
 def temporal_iou(found: Sequence[TimeSpan], true: Sequence[TimeSpan]) -> float:
     """Seconds that both sets of spans share, of those that either covers; in [0, 1].
 

@@ -122,6 +122,18 @@ class EditedClip(Clip):
         (left, top), (right, bottom) = share.min(axis=0), share.max(axis=0)
         return float(left), float(top), float(right - left), float(bottom - top)
 
+    def later(self, by_s: float) -> "EditedClip":
+        """The same of an original that starts so many seconds earlier."""
+        matches = tuple(
+            replace(
+                match,
+                video_span=match.video_span
+                and TimeSpan(match.video_span.start_s + by_s, match.video_span.end_s + by_s),
+            )
+            for match in self.matches
+        )
+        return replace(self, matches=matches)
+
     def _first_shown(self) -> int:
         span = self.matches[0].query_span
         return int(self._rows_at(np.array([span.start_s if span else 0.0]))[0])

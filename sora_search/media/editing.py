@@ -60,7 +60,11 @@ class Edit:
 
 
 def read_clip(
-    path: Path | str, *, span: TimeSpan | None = None, frames_per_s: float | None = None
+    path: Path | str,
+    *,
+    span: TimeSpan | None = None,
+    frames_per_s: float | None = None,
+    short_side: int | None = None,
 ) -> Clip:
     """Decode a short video, or a span of a longer one, whole into memory.
 
@@ -69,6 +73,7 @@ def read_clip(
         span: This part alone.
         frames_per_s: Rate of the clip; by default the file's average rate, or 25 where it
             has none.
+        short_side: Larger pictures are scaled down to this short side, in pixels.
 
     Raises:
         MediaError: If nothing can be decoded.
@@ -76,7 +81,12 @@ def read_clip(
     """
     with VideoReader.open(path) as reader:
         rate = frames_per_s or float(reader.info.average_frame_rate or 25)
-        batches = reader.read(SamplingConfig(rate, min_frames=1), frame_size=None, span=span)
+        height, width = reader.info.height, reader.info.width
+        size = None
+        if short_side is not None and min(height, width) > short_side:
+            scale = short_side / min(height, width)
+            size = round(height * scale), round(width * scale)
+        batches = reader.read(SamplingConfig(rate, min_frames=1), frame_size=size, span=span)
         return Clip(np.concatenate([batch.frames for batch in batches]), rate)
 
 

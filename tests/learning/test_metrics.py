@@ -183,3 +183,22 @@ def test_arrays_that_do_not_fit_are_refused():
         metrics.right_ranks(np.full((1, 2), np.nan), np.ones((1, 2), bool))
     with pytest.raises(ValueError, match="one group a value"):
         metrics.standard_error([1.0, 2.0], ["a"])
+
+
+def test_calibration_counts_answers_by_their_score():
+    scores, right = [0.05, 0.95, 0.91, 1.0, 0.55], [False, True, True, False, True]
+    bins = metrics.calibration_bins(scores, right)
+    assert [(one.low, one.num) for one in bins] == [(0.0, 1), (0.5, 1), (0.9, 3)]
+    assert bins[2].mean_score == pytest.approx(2.86 / 3)
+    assert bins[2].right == pytest.approx(2 / 3)
+    # |.05 - 0| + |.55 - 1| + |2.86 - 2|, of five.
+    assert metrics.expected_calibration_error(scores, right) == pytest.approx(
+        (0.05 + 0.45 + 0.86) / 5
+    )
+
+
+def test_calibration_needs_a_score():
+    with pytest.raises(ValueError, match="at least one"):
+        metrics.expected_calibration_error([], [])
+    with pytest.raises(ValueError, match="twice"):
+        metrics.calibration_bins([0.5], [True, False])

@@ -461,6 +461,10 @@ def test_a_file_becomes_a_clip_of_its_own_rate(tmp_path, clip):
     again = read_clip(path)
     assert again.frames_per_s == pytest.approx(RATE)
     np.testing.assert_array_equal(again.frames, clip.frames)
+    small = read_clip(path, short_side=32)
+    assert min(small.size) == 32
+    assert len(small) == len(again)
+    assert read_clip(path, short_side=5000).size == again.size
     part = read_clip(path, span=TimeSpan(1.0, 2.0))
     np.testing.assert_array_equal(part.frames, clip.frames[15:30])
 

@@ -1,0 +1,1 @@
+"""What is built from searches: how well they find, measured as a whole."""
