@@ -38,9 +38,11 @@ def test_evaluate_gives_one_document(indexed):
 
 
 def test_2_for_a_folder_with_few_videos_and_for_an_edit_that_is_none(indexed):
-    few = sora_search("evaluate", "--videos", "videos")
+    Path("few").mkdir(exist_ok=True)
+    shutil.copyfile("clip.mp4", "few/clip.mp4")
+    few = sora_search("evaluate", "--videos", "few")
     assert few.exit_code == 2
-    assert "holds 3 videos: give a folder with 4 or more" in few.stderr
+    assert "holds 1 videos: give a folder with 4 or more" in few.stderr
     unknown = sora_search("evaluate", "--videos", "videos", "--edits", "shrink")
     assert unknown.exit_code == 2
     assert "no edit 'shrink'" in unknown.stderr
