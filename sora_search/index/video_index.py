@@ -27,7 +27,7 @@ from sora_search.errors import (
     VideoNotIndexedError,
 )
 from sora_search.index.caching import VectorCache, manifest_of
-from sora_search.index.catalog import CATALOG_NAME, Catalog
+from sora_search.index.catalog import CATALOG_NAME, MAX_ID, Catalog
 from sora_search.index.checking import find_damage, mend
 from sora_search.index.discovery import content_id as content_id_of
 from sora_search.index.locking import LOCK_NAME, IndexLock
@@ -257,7 +257,10 @@ class VideoIndex:
         """
         found = self._catalog.videos([video_id])
         if not found:
-            raise VideoNotIndexedError(f"no video has the id {video_id} in {str(self.path)!r}")
+            raise VideoNotIndexedError(
+                f"no video has the id {video_id} in the index at {str(self.path)!r}: "
+                "`sora-search info --list` shows the ids"
+            )
         return found[0]
 
     def find(self, name: Path | str | int) -> IndexedVideo:
@@ -275,12 +278,12 @@ class VideoIndex:
         video_id = self._catalog.video_id_of(uri=uri)
         if video_id is None:
             video_id = self._catalog.video_id_of(content_id=text)
-        if video_id is None and text.isascii() and text.isdigit():
+        if video_id is None and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
             return self.video(int(text))
         if video_id is None:
             raise VideoNotIndexedError(
                 f"{text!r} is not in the index at {str(self.path)!r}: "
-                "`sora-search info` lists what is, `sora-search index` adds it"
+                "`sora-search info --list` shows what is, `sora-search index` adds it"
             )
         return self.video(video_id)
 
@@ -523,6 +526,9 @@ class VideoIndex:
             raise ValueError("the index was opened read-only")
         return mend(self.path, self._catalog, self._cache)
 
+
+# Digits of the largest id that SQLite can give out.
+_MAX_DIGITS = len(str(MAX_ID))
 
 # How far a row of float16 may be from length 1: 256 roundings of 1/2048 of a value each
 # add up to less than a thousandth; ten times that is a mistake of the caller.
