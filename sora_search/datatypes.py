@@ -339,11 +339,14 @@ class SearchAnswer:
         query: The query as it was read.
         results: The videos found, best first.
         rejected: What else was considered, the most promising first.
+        damage: What of the query could not be decoded and was not searched, in one line;
+            None where it is whole.
     """
 
     query: VideoInfo
     results: tuple[SearchResult, ...]
     rejected: tuple[Rejection, ...] = ()
+    damage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

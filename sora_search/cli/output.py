@@ -58,7 +58,11 @@ def _to_json(value: object) -> object:
 def answer_document(answer: SearchAnswer) -> dict[str, object]:
     """The document of a query: its shape is fixed, keys may be added."""
     return {
-        "query": {"uri": answer.query.uri, "duration_s": answer.query.duration_s},
+        "query": {
+            "uri": answer.query.uri,
+            "duration_s": answer.query.duration_s,
+            "damage": answer.damage,
+        },
         "results": [to_object(result) for result in answer.results],
         "rejected": [to_object(rejection) for rejection in answer.rejected],
     }

@@ -176,6 +176,10 @@ def query_command(
                 _print_failed(video, error)
                 continue
             _print_answer(answer, form, head=None if is_one else video, explain=explain)
+            if answer.damage is not None and not quiet:
+                reason = f"is damaged: {answer.damage}; searched with the rest"
+                path = ss.path_of(answer.query.uri)
+                print_line(about_file_line("warning", path, f"{str(path)!r} {reason}"), error=True)
             if save is None:
                 continue
             try:

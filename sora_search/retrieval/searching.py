@@ -149,7 +149,7 @@ def search(
         if on_progress is not None:
             on_progress(Progress("reading", 0, 1, reached_s, duration_s))
 
-    info, embedding, _ = embed_video(query, encoder, span=span, on_position=reading)
+    info, embedding, damage = embed_video(query, encoder, span=span, on_position=reading)
     if span is not None and info.duration_s is None:
         raise ValueError(f"{str(query)!r} is a still picture: it has no part {span}")
     excluded = _own_video_ids(index, query) if exclude_self else frozenset()
@@ -186,7 +186,7 @@ def search(
             found[video_id] = FoundVideo(video_id, 1.0, ranges)
     shown = [video for video in found.values() if video.score >= min_score and video.score > 0]
     results = tuple(_results(index, shown, embedding, decisions, k))
-    return SearchAnswer(info, results, tuple(_rejections(index, rejected)))
+    return SearchAnswer(info, results, tuple(_rejections(index, rejected)), damage)
 
 
 @dataclass(frozen=True, slots=True)

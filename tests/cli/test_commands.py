@@ -78,7 +78,11 @@ def test_json_of_a_query_is_one_document_of_the_fixed_shape(indexed):
     document = printed_json("query", "clip.mp4", "--json", "-k", "2")
     assert set(document) == {"schema", "query", "results", "rejected"}
     assert document["schema"] == 1
-    assert document["query"] == {"uri": uri_of("clip.mp4"), "duration_s": pytest.approx(3.0)}
+    assert document["query"] == {
+        "uri": uri_of("clip.mp4"),
+        "duration_s": pytest.approx(3.0),
+        "damage": None,
+    }
     first = document["results"][0]
     assert set(first) == {
         *("video_id", "uri", "other_uris", "missing", "score", "kind", "coverage", "verified"),
@@ -328,6 +332,20 @@ def test_1_when_the_query_holds_no_pictures(indexed, tmp_path, name, said):
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("error: ")
     assert said in result.stderr
+
+
+def test_a_damaged_query_is_searched_as_far_as_it_goes_and_says_so(indexed, tmp_path):
+    whole = write_video(tmp_path / "whole.mkv", moving_frames(100), fps=5)
+    cut = cut_file(whole, tmp_path / "cut.mkv", share=0.5)
+    result = sora_search("query", cut, "--json")
+    assert result.exit_code == 0, result.stderr
+    damage = json.loads(result.stdout)["query"]["damage"]
+    assert "of 20.0 s" in damage
+    assert result.stderr == f"warning: {str(cut)!r} is damaged: {damage}; searched with the rest\n"
+    assert sora_search("query", cut, "--quiet").stderr == ""
+    many = sora_search("query", cut, "clip.mp4", "--jsonl")
+    queries = [json.loads(line)["query"] for line in many.stdout.splitlines()]
+    assert [query["damage"] for query in queries] == [damage, None]
 
 
 def test_1_when_a_part_was_cut_off(indexed, tmp_path):

@@ -68,7 +68,7 @@ def test_document_of_an_answer_has_the_shape_that_was_fixed(capsys):
     print_json(answer_document(SearchAnswer(QUERY, (COPY,))))
     assert json.loads(capsys.readouterr().out) == {
         "schema": 1,
-        "query": {"uri": "file:///q.mp4", "duration_s": 8.0},
+        "query": {"uri": "file:///q.mp4", "duration_s": 8.0, "damage": None},
         "results": [
             {
                 "video_id": 7,
