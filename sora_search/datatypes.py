@@ -359,13 +359,28 @@ class VideoFailure:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What a run of indexing did, in numbers of files."""
+    """What a run of indexing did, in numbers of files.
+
+    Attributes:
+        num_added: New, with a content that no other has.
+        num_changed: With another content than before.
+        num_moved: With the content of a file that is gone.
+        num_unchanged: As they were.
+        num_other_names: New, with a content that is known already: one video, another name.
+        num_missing: Gone.
+        num_dropped: Those of the missing that the index forgot.
+        num_salvaged: Damaged, and indexed as far as they can be decoded.
+        num_vectors: Vectors added.
+        failures: Files and folders that could not be indexed.
+    """
 
     num_added: int = 0
     num_changed: int = 0
     num_moved: int = 0
     num_unchanged: int = 0
+    num_other_names: int = 0
     num_missing: int = 0
+    num_dropped: int = 0
     num_salvaged: int = 0
     num_vectors: int = 0
     failures: tuple[VideoFailure, ...] = field(default=())

@@ -62,7 +62,7 @@ def index_command(
         ),
     ] = None,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Drop files that are gone instead of marking them.")
+        bool, typer.Option("--prune", help="Drop videos whose files are gone, instead of marking them missing.")
     ] = False,
     wait: WaitOption = False,
     as_json: JsonOption = False,
@@ -105,7 +105,13 @@ def index_command(
 
 def exit_code_of(report: ss.IndexReport) -> ExitCode:
     """0 when all went well, 3 when some files failed, 1 when all did."""
-    num_good = report.num_added + report.num_changed + report.num_moved + report.num_unchanged
+    num_good = (
+        report.num_added
+        + report.num_changed
+        + report.num_moved
+        + report.num_unchanged
+        + report.num_other_names
+    )
     if not report.failures:
         return ExitCode.OK
     return ExitCode.PARTIAL if num_good else ExitCode.FAILURE

@@ -193,7 +193,9 @@ def report_lines(report: IndexReport) -> list[str]:
         "changed": report.num_changed,
         "moved": report.num_moved,
         "unchanged": report.num_unchanged,
-        "missing": report.num_missing,
+        "known already, under another name": report.num_other_names,
+        "missing": report.num_missing - report.num_dropped,
+        "gone and dropped": report.num_dropped,
         "damaged, indexed as far as they go": report.num_salvaged,
         "failed": len(report.failures),
     }

@@ -34,7 +34,9 @@ def test_index_reports_on_stdout_and_is_quick_the_second_time(place):
         "num_changed": 0,
         "num_moved": 0,
         "num_unchanged": 3,
+        "num_other_names": 0,
         "num_missing": 0,
+        "num_dropped": 0,
         "num_salvaged": 0,
         "num_vectors": 0,
         "failures": [],
@@ -47,8 +49,19 @@ def test_index_knows_a_moved_file_and_a_missing_one(place):
     Path("videos/cells.mp4").unlink()
     report = printed_json("index", "videos", "-j1", "--json")
     assert (report["num_moved"], report["num_missing"], report["num_added"]) == (1, 1, 0)
-    assert sora_search("index", "videos", "-j1", "--prune").exit_code == 0
+    assert sora_search("index", "videos", "-j1").stdout == "2 unchanged, 1 missing\n"
+    pruned = sora_search("index", "videos", "-j1", "--prune")
+    assert (pruned.exit_code, pruned.stdout) == (0, "2 unchanged, 1 gone and dropped\n")
     assert printed_json("info", "--json")["num_videos"] == 2
+
+
+def test_index_tells_another_name_of_a_video(place):
+    shutil.copy("videos/card.mp4", "videos/copy.mp4")
+    report = sora_search("index", "videos", "-j1")
+    assert report.stdout.startswith("3 added, 1 known already, under another name\n")
+    Path("videos/copy.mp4").unlink()
+    assert sora_search("index", "videos").stdout == "3 unchanged, 1 gone and dropped\n"
+    assert "copy.mp4" not in sora_search("info", "--list").stdout
 
 
 def test_query_names_the_video_and_the_seconds(indexed):
