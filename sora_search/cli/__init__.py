@@ -42,7 +42,8 @@ class SoraGroup(TyperGroup):
             print_line(f"error: {error_text(error)}", error=True)
             raise typer.Exit(ExitCode.FAILURE) from error
         except KeyboardInterrupt as interrupt:
-            print_line("interrupted", error=True)
+            said = f": {interrupt}" if str(interrupt) else ""
+            print_line(f"interrupted{said}", error=True)
             raise typer.Exit(130) from interrupt
 
 

@@ -81,24 +81,28 @@ def index_command(
     require_paths(paths)
 
     encoder = ss.load_encoder(shared.model, device=shared.device)
-    with (
-        ss.VideoIndex.open_or_create(shared.index, encoder=encoder, wait=wait) as video_index,
-        shown_progress(quiet=quiet) as on_progress,
-    ):
-        report = ss.index_videos(
-            video_index,
-            paths,
-            encoder=encoder,
-            jobs=settings.jobs or num_cores(),
-            prune=prune,
-            on_progress=on_progress,
-            on_failure=lambda failure: _print_about_file("failed", failure),
-            on_warning=lambda warning: None if quiet else _print_about_file("warning", warning),
-        )
+    with ss.VideoIndex.open_or_create(shared.index, encoder=encoder, wait=wait) as video_index:
+        try:
+            with shown_progress(quiet=quiet) as on_progress:
+                report = ss.index_videos(
+                    video_index,
+                    paths,
+                    encoder=encoder,
+                    jobs=settings.jobs or num_cores(),
+                    prune=prune,
+                    on_progress=on_progress,
+                    on_failure=lambda failure: _print_about_file("failed", failure),
+                    on_warning=lambda warning: (
+                        None if quiet else _print_about_file("warning", warning)
+                    ),
+                )
+        except KeyboardInterrupt as interrupt:
+            kept = f"{video_index.num_videos:,} videos are in the index and stay"
+            raise KeyboardInterrupt(f"{kept}, the same command goes on from there") from interrupt
     if as_json:
         print_json(to_object(report))
     else:
-        for line in report_lines(report):
+        for line in report_lines(report, paths):
             print_line(line)
     raise typer.Exit(exit_code_of(report))
 

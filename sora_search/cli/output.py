@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -114,6 +115,11 @@ def shown_path(path: Path) -> str:
     return printable(text[len(here) :] if text.startswith(here) else text)
 
 
+def shown_paths(text: str) -> str:
+    """A message that names files, with each path as people read it."""
+    return re.sub(rf"(?<![^\s'\"]){re.escape(os.getcwd() + os.sep)}", "", text)
+
+
 def error_text(error: Exception) -> str:
     """What an error says; one of the system also names the file."""
     if not isinstance(error, OSError):
@@ -186,8 +192,8 @@ def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bo
     return lines
 
 
-def report_lines(report: IndexReport) -> list[str]:
-    """What a run of indexing did, in words; the failures are listed by the caller."""
+def report_lines(report: IndexReport, paths: Sequence[Path]) -> list[str]:
+    """What a run of indexing over `paths` did; the failures are listed by the caller."""
     counts = {
         "added": report.num_added,
         "changed": report.num_changed,
@@ -200,7 +206,10 @@ def report_lines(report: IndexReport) -> list[str]:
         "failed": len(report.failures),
     }
     said = [f"{number} {name}" for name, number in counts.items() if number]
-    lines = [", ".join(said) or "no videos found"]
+    if not said:
+        below = ", ".join(repr(shown_path(path)) for path in paths)
+        return [f"no video was found below {below} (a file given by name counts whatever its name)"]
+    lines = [", ".join(said)]
     return [*lines, f"{report.num_vectors:,} vectors added"] if report.num_vectors else lines
 
 

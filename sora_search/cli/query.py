@@ -36,7 +36,7 @@ from sora_search.cli.output import (
 )
 from sora_search.cli.progress import shown_progress
 from sora_search.datatypes import Progress
-from sora_search.errors import ConfigError, ExitCode, MediaError
+from sora_search.errors import ConfigError, ExitCode, MediaError, NotReadyError
 
 Purpose = Literal["copies", "meaning", "both"]
 Form = Literal["table", "json", "jsonl"]
@@ -150,6 +150,11 @@ def query_command(
     num_failed = 0
     progress = shown_progress(quiet=quiet)
     with ss.VideoIndex.open(shared.index, read_only=True) as video_index:
+        if video_index.num_videos == 0:
+            raise NotReadyError(
+                f"the index at {str(shared.index)!r} holds no video yet: "
+                f"`sora-search index PATH --index {shared.index}` adds some"
+            )
         encoder = ss.load_encoder(shared.model, device=shared.device)
         for place, video in enumerate(videos):
             try:

@@ -152,6 +152,13 @@ class Catalog:
         with self._reading() as session:
             return session.scalars(select(StateRow.generation)).one()
 
+    def num_videos(self) -> int:
+        """How many videos there are."""
+        with self._reading() as session:
+            model_id = select(StateRow.model_id).scalar_subquery()
+            counted = select(func.count()).select_from(VectorsRow)
+            return session.scalars(counted.where(VectorsRow.model_id == model_id)).one()
+
     def ranges(self) -> tuple[CatalogState, VectorRanges]:
         """Whose vectors there are, and the state of the index at the same moment."""
         with self._reading() as session:

@@ -230,6 +230,11 @@ class VideoIndex:
         """How many changes of videos it has seen: another number means that something changed."""
         return self._catalog.generation()
 
+    @property
+    def num_videos(self) -> int:
+        """How many videos it holds."""
+        return self._catalog.num_videos()
+
     def require_model(self, encoder: VideoEncoder) -> None:
         """Make sure that an encoder's vectors may be compared with those in here.
 

@@ -6,6 +6,7 @@ import pty
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from terminal import everything_from
 from video_files import cut_file, moving_frames, write_sound, write_video
 
 import sora_search as ss
+from sora_search.index.catalog import CATALOG_NAME
 from sora_search.media.probing import uri_of
 from sora_search.media.sampling import SamplingConfig
 
@@ -252,10 +254,21 @@ def test_check_finds_damage_and_repair_mends_it(indexed, tmp_path):
     vectors.write_bytes(data)
     found = sora_search("check")
     assert found.exit_code == 4
-    assert "damaged" in found.stdout
-    assert "check --repair" in found.stderr
+    (line,) = found.stdout.splitlines()
+    assert line.startswith(f"damaged: {str(vectors)!r} does not have the checksum")
+    assert line.count(vectors.name) == 1
+    assert (found.stdout + found.stderr).count("check --repair") == 1
     assert sora_search("check", "--repair").exit_code == 0
     assert printed_json("check", "--json") == {"schema": 1, "repaired": [], "damages": []}
+
+
+def test_check_and_repair_name_damaged_videos_by_their_paths(indexed, tmp_path):
+    catalog = sqlite3.connect(tmp_path / "index_data" / CATALOG_NAME)
+    with catalog:
+        catalog.execute("UPDATE vectors SET checksum = 0 WHERE content = 1")
+    catalog.close()
+    assert sora_search("check").stdout.startswith("damaged: videos/card.mp4: its vectors ")
+    assert sora_search("check", "--repair").stdout.startswith("repaired: dropped 'videos/card.mp4'")
 
 
 def test_db_says_which_schema_there_is_and_upgrades(indexed):
@@ -406,7 +419,16 @@ def test_1_when_the_picture_cannot_be_written_and_the_answer_is_there(indexed, t
 def test_a_folder_without_videos_is_no_failure(place):
     Path("empty").mkdir()
     result = sora_search("index", "empty")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "no videos found\n", "")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("no video was found below 'empty' (")
+
+
+def test_4_when_the_index_is_empty(place):
+    Path("empty").mkdir()
+    sora_search("index", "empty")
+    result = sora_search("query", "clip.mp4")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "'index_data' holds no video yet: `sora-search index PATH" in result.stderr
 
 
 def test_1_when_another_process_writes(place):
@@ -557,9 +579,11 @@ def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
-    assert err.endswith("interrupted\n")
+    said = re.search(r"^interrupted: (\d+) videos are in the index and stay, (.*)$", err, re.MULTILINE)
+    assert said
+    assert said[2] == "the same command goes on from there"
     assert sora_search("check").exit_code == 0
-    assert 1 <= _num_indexed() < 63
+    assert 1 <= _num_indexed() == int(said[1]) < 63
 
 
 def test_130_after_ctrl_c_and_answers_so_far_are_whole(indexed):

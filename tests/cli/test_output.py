@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -155,7 +156,7 @@ def test_a_failed_file_is_named_once_and_shortly(tmp_path, monkeypatch):
 def test_report_counts_what_happened_and_nothing_else():
     failures = (VideoFailure("file:///x.mp4", "text"),)
     report = IndexReport(num_added=12, num_moved=1, num_vectors=1234, failures=failures)
-    assert report_lines(report) == ["12 added, 1 moved, 1 failed", "1,234 vectors added"]
+    assert report_lines(report, [Path("videos")]) == ["12 added, 1 moved, 1 failed", "1,234 vectors added"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
