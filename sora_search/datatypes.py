@@ -290,6 +290,22 @@ class Match:
     shared_with: int = 0
     evidence: Evidence | None = field(default=None, compare=False)
 
+    def describe(self) -> str:
+        """How far it can be trusted, in words.
+
+        Example:
+            >>> Match(None, None, 0.9, True, "mirrored").describe()
+            'verified: mirrored'
+            >>> Match(None, None, 0.9, shared_with=2).describe()
+            'not verified  (shared with 2 other videos)'
+        """
+        told = {True: f"verified: {self.edit}", None: "not verified", False: "frames differ"}
+        text = told[self.verified]
+        if self.shared_with:
+            videos = f"{self.shared_with} other video{'s' if self.shared_with > 1 else ''}"
+            text += f"  (shared with {videos})"
+        return text
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:

@@ -62,7 +62,10 @@ def index_command(
         ),
     ] = None,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Drop videos whose files are gone, instead of marking them missing.")
+        bool,
+        typer.Option(
+            "--prune", help="Drop videos whose files are gone, instead of marking them missing."
+        ),
     ] = False,
     wait: WaitOption = False,
     as_json: JsonOption = False,

@@ -1,6 +1,7 @@
 """`sora-search model`: which models there are, how good they are, and how one comes to be."""
 
 import sys
+import textwrap
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
@@ -172,11 +173,32 @@ def show_command(
             "sampling",
             f"{card.sampling.frames_per_s:g} a second, at least {card.sampling.min_frames}",
         ),
-        *((f"training: {key}", str(value)) for key, value in card.training.items()),
+        *(row for key, value in card.training.items() for row in _training_rows(key, value)),
         *(("file", f"{path} ({format_bytes(path.stat().st_size)})") for path in files),
     ]
     for line in table_lines(rows):
         print_line(line)
+
+
+def _training_rows(name: str, value: object) -> list[tuple[str, str]]:
+    """What is known of a training: settings in running text, a run in it by its own name."""
+    if not isinstance(value, dict):
+        return [(f"training: {name}", _words(value))]
+    settings = [
+        f"{key} {_words(item)}" for key, item in value.items() if not isinstance(item, dict)
+    ]
+    lines = textwrap.wrap(", ".join(settings), 76)
+    rows = [(f"training: {name}" if i == 0 else "", line) for i, line in enumerate(lines)]
+    for key, item in value.items():
+        if isinstance(item, dict):
+            rows += _training_rows(f"{name}: {key}", item)
+    return rows
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 @model_app.command("evaluate", epilog="Example: sora-search model evaluate --data ./clips")

@@ -18,18 +18,40 @@ from sora_search.datatypes import Evidence, IndexReport, Match, SearchAnswer, Ti
 
 SCHEMA = 1
 
+_SHARES = frozenset(
+    {"score", "coverage", "strength", "appearance", "motion", "rectangle", "crop", "stretch"}
+)
+
 MAX_REJECTED_LINES = 6
 """Rejected ranges in the table; a document names more."""
 
 
 def print_json(document: Mapping[str, object]) -> None:
     """Print one JSON document, with `"schema": 1` first. ASCII, so that it survives any pipe."""
-    print(json.dumps({"schema": SCHEMA, **document}, indent=2, allow_nan=False))
+    print(json.dumps({"schema": SCHEMA, **_rounded(document)}, indent=2, allow_nan=False))
 
 
 def print_json_line(document: Mapping[str, object]) -> None:
     """Print the same document in one line, at once: somebody may be reading along."""
-    print(json.dumps({"schema": SCHEMA, **document}, allow_nan=False), flush=True)
+    print(json.dumps({"schema": SCHEMA, **_rounded(document)}, allow_nan=False), flush=True)
+
+
+def _rounded(document: Mapping[str, object]) -> dict[str, object]:
+    """A document with no more digits than are known: of seconds three, of shares four."""
+    return {name: _rounded_value(name, value) for name, value in document.items()}
+
+
+def _rounded_value(name: str, value: object) -> object:
+    if isinstance(value, Mapping):
+        return _rounded(value)
+    if isinstance(value, list):
+        return [_rounded_value(name, item) for item in value]
+    if isinstance(value, float):
+        if name.endswith("_s") and not name.endswith("_per_s"):
+            return round(value, 3)
+        if name in _SHARES:
+            return round(value, 4)
+    return value
 
 
 def to_object(value: object) -> dict[str, object]:
@@ -244,13 +266,8 @@ def format_bytes(num_bytes: int) -> str:
 
 
 def _match_text(match: Match) -> str:
-    verdict = {True: f"verified: {match.edit}", None: "not verified", False: "frames differ"}
     spans = f"{_span_text(match.query_span)} -> {_span_text(match.video_span)}"
-    text = f"{spans}  {verdict[match.verified]}"
-    if match.shared_with:
-        videos = "1 other video" if match.shared_with == 1 else f"{match.shared_with} other videos"
-        text += f"  (shared with {videos})"
-    return text
+    return f"{spans}  {match.describe()}"
 
 
 def _evidence_text(evidence: Evidence) -> str:

@@ -107,8 +107,8 @@ def _result_row(place: int, result: SearchResult, match: Match | None) -> Pictur
     label = f"{place}.  {result.kind}  {score:.2f}  {path.name}"
     if match and match.video_span:
         label += f"  {match.video_span}"
-    if match and match.edit:
-        label += f"  {match.edit}"
+    if match:
+        label += f"  {match.describe()}"
     try:
         span = match.video_span if match else _whole(probe(path))
         cells = _frames_of(path, [span])[0]

@@ -265,10 +265,19 @@ def test_check_finds_damage_and_repair_mends_it(indexed, tmp_path):
 def test_check_and_repair_name_damaged_videos_by_their_paths(indexed, tmp_path):
     catalog = sqlite3.connect(tmp_path / "index_data" / CATALOG_NAME)
     with catalog:
-        catalog.execute("UPDATE vectors SET checksum = 0 WHERE content = 1")
+        card = "(SELECT content FROM file WHERE uri LIKE '%/card.mp4')"
+        catalog.execute(f"UPDATE vectors SET checksum = 0 WHERE content = {card}")
     catalog.close()
     assert sora_search("check").stdout.startswith("damaged: videos/card.mp4: its vectors ")
     assert sora_search("check", "--repair").stdout.startswith("repaired: dropped 'videos/card.mp4'")
+
+
+def test_a_model_is_shown_in_lines_that_can_be_read(place):
+    shown = sora_search("model", "show", "sora-small").stdout
+    assert "training: runs: copies  " in shown
+    assert not re.search(r"[{}\[\]]", shown)
+    assert max(map(len, shown.splitlines()[:-3])) <= 110
+    assert "runs" in printed_json("model", "show", "sora-small", "--json")["training"]
 
 
 def test_db_says_which_schema_there_is_and_upgrades(indexed):
@@ -579,7 +588,9 @@ def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
-    said = re.search(r"^interrupted: (\d+) videos are in the index and stay, (.*)$", err, re.MULTILINE)
+    said = re.search(
+        r"^interrupted: (\d+) videos are in the index and stay, (.*)$", err, re.MULTILINE
+    )
     assert said
     assert said[2] == "the same command goes on from there"
     assert sora_search("check").exit_code == 0

@@ -165,9 +165,7 @@ def test_names_of_one_content_are_embedded_once(jobs, videos, bring_up_to_date, 
     os.link(videos / "a.mkv", videos / "hard.mkv")
     (videos / "soft.mkv").symlink_to(videos / "a.mkv")
     report = bring_up_to_date(videos, jobs=jobs)
-    assert report == IndexReport(
-        num_added=3, num_other_names=3, num_vectors=num_vectors(tmp_path)
-    )
+    assert report == IndexReport(num_added=3, num_other_names=3, num_vectors=num_vectors(tmp_path))
     assert contents() == {"a.mkv+copy.mkv+hard.mkv+soft.mkv", "b.mkv", "c.mkv"}
     assert bring_up_to_date(videos, jobs=jobs) == IndexReport(num_unchanged=6)
 
