@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from sora_search.cli.check import check_command
+from sora_search.cli.commands import SoraTyper
 from sora_search.cli.db import db_app
 from sora_search.cli.index import index_command
 from sora_search.cli.info import info_command
@@ -47,7 +48,7 @@ class SoraGroup(TyperGroup):
             raise typer.Exit(130) from interrupt
 
 
-app = typer.Typer(
+app = SoraTyper(
     name="sora-search",
     cls=SoraGroup,
     help="Find the video a clip came from, or videos that show the same, in your own folders.",

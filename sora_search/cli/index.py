@@ -58,7 +58,11 @@ def index_command(
     jobs: Annotated[
         int | None,
         typer.Option(
-            "--jobs", "-j", help="Processes at work (default: all cores).", show_default=False
+            "--jobs",
+            "-j",
+            metavar="N",
+            help="Processes at work (default: all cores).",
+            show_default=False,
         ),
     ] = None,
     prune: Annotated[

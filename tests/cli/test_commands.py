@@ -21,6 +21,7 @@ from terminal import everything_from
 from video_files import cut_file, moving_frames, write_sound, write_video
 
 import sora_search as ss
+from sora_search.cli import model
 from sora_search.index.catalog import CATALOG_NAME
 from sora_search.media.probing import uri_of
 from sora_search.media.sampling import SamplingConfig
@@ -463,7 +464,7 @@ def test_1_when_another_process_writes(place):
         (["--save", "nowhere/answers", "picture.png"], "there is no folder 'nowhere'"),
         (["--json", "picture.png"], "use --jsonl"),
         (["--json", "--jsonl"], "leave one out"),
-        (["--for", "fun"], "copies"),
+        (["--for", "fun"], "'--for': 'fun' is not one of 'copies', 'meaning', 'both'"),
         (["--index", "clip.mp4"], "'clip.mp4' is no folder"),
         (["--config", "nowhere.toml"], "nowhere.toml: no such settings file"),
     ],
@@ -566,6 +567,26 @@ def test_4_when_the_index_is_of_another_model(place):
         result = sora_search(*command)
         assert result.exit_code == 4
         assert PixelEncoder().model_id in result.stderr
+
+
+def test_2_when_a_phase_of_training_is_unknown(place):
+    arguments = ("--data", "videos", "--output", "run", "--phase", "fun")
+    result = sora_search("model", "train", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "there are blocks, chain, copies, meaning" in result.stderr
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "options"),
+    [("onnxscript", []), ("efficientnet_lite_pytorch", ["--teacher", "videos"])],
+)
+def test_5_when_the_packages_for_training_are_missing(place, monkeypatch, missing, options):
+    monkeypatch.setattr(model, "find_spec", lambda name: None if name == missing else name)
+    result = sora_search("model", "train", "--data", "videos", "--output", "run", *options)
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert f"training needs {missing}: pip install 'sora-search[train]'" in result.stderr
+    assert not Path("run").exists()
 
 
 def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):

@@ -15,8 +15,8 @@ from made_vectors import MadeEncoder, add, contents, made_index, made_uri, num_v
 from sora_search.errors import IndexDamagedError, IndexSchemaError
 from sora_search.index.catalog import CATALOG_NAME
 from sora_search.index.manifest import MANIFEST_NAME
-from sora_search.media.probing import path_of
 from sora_search.index.video_index import VideoIndex
+from sora_search.media.probing import path_of
 
 NAMES = [f"v{i}" for i in range(6)]
 
