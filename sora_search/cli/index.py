@@ -104,7 +104,8 @@ def index_command(
                     ),
                 )
         except KeyboardInterrupt as interrupt:
-            kept = f"{video_index.num_videos:,} videos are in the index and stay"
+            num = video_index.num_videos
+            kept = f"the index keeps the {num:,} video{'' if num == 1 else 's'} that it has"
             raise KeyboardInterrupt(f"{kept}, the same command goes on from there") from interrupt
     if as_json:
         print_json(to_object(report))

@@ -1,5 +1,6 @@
 """`sora-search model`: which models there are, how good they are, and how one comes to be."""
 
+import logging
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ from sora_search.cli.options import (
 from sora_search.cli.output import format_bytes, print_json, print_line, table_lines, to_object
 from sora_search.cli.progress import shown_progress
 from sora_search.errors import ConfigError, MissingDependencyError
+
+logger = logging.getLogger(__name__)
 
 # What can be learned from clips alone.
 PHASES_WITHOUT_TEACHER = ("copies", "meaning")
@@ -80,8 +83,8 @@ def train_command(
         typer.Option(
             "--init",
             metavar="NAME|DIR",
-            help="What to start from: a model, or the folder of a finished run; may be repeated, of "
-            "what several have the last counts.",
+            help="What to start from: a model, or the folder of a finished run; may be repeated, "
+            "of what several have the last counts.",
         ),
     ] = [],  # noqa: B006
     phase: Annotated[
@@ -137,6 +140,13 @@ def train_command(
     if unknown := sorted(set(train_config.phases) - set(PHASES)):
         raise ConfigError(f"no phase is called {unknown[0]!r}: there are {', '.join(PHASES)}")
     dataset = ClipDataset.open(data, splits=split)
+    logger.info(
+        "learning %s from %d clips of %s, on %s",
+        ", ".join(train_config.phases),
+        len(dataset),
+        data,
+        train_config.device,
+    )
     # What a teacher's own code prints is no result.
     with shown_progress(quiet=quiet) as on_progress, redirect_stdout(sys.stderr):
         store = FrameStore.build(
@@ -293,6 +303,7 @@ def evaluate_command(
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit must be at least 1, it is {limit}")
     encoder = ss.load_encoder(shared.model, device=shared.device)
+    logger.info("measuring %s: %s", encoder.model_id, ", ".join(suite))
     with shown_progress(quiet=quiet) as on_progress:
         report = evaluate(
             encoder,

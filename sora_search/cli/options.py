@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from sora_search import config
-from sora_search.cli.output import print_line
+from sora_search.cli.output import print_line, shown_paths
 from sora_search.errors import ConfigError
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -167,4 +167,4 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         for line in f"{record.levelname.lower()}: {self.format(record)}".splitlines():
-            print_line(line, error=True)
+            print_line(shown_paths(line), error=True)

@@ -1,5 +1,7 @@
 """`sora-search query`: the videos a clip came from, or looks like; many clips in one run."""
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,8 @@ from sora_search.cli.output import (
 from sora_search.cli.progress import shown_progress
 from sora_search.datatypes import Progress
 from sora_search.errors import ConfigError, ExitCode, MediaError, NotReadyError
+
+logger = logging.getLogger(__name__)
 
 Purpose = Literal["copies", "meaning", "both"]
 Form = Literal["table", "json", "jsonl"]
@@ -167,7 +171,14 @@ def query_command(
                 f"`sora-search index PATH --index {shared.index}` adds some"
             )
         encoder = ss.load_encoder(shared.model, device=shared.device)
+        logger.info(
+            "videos in %s: %d, looked through with %s",
+            shared.index,
+            video_index.num_videos,
+            encoder.model_id,
+        )
         for place, video in enumerate(videos):
+            begun_s = time.monotonic()
             try:
                 with progress as on_progress:
                     if not is_one:
@@ -191,6 +202,13 @@ def query_command(
                     print_json_line(failure_document(ss.uri_of(video), error))
                 _print_failed(video, error)
                 continue
+            logger.info(
+                "searched for %s in %.1f s (videos found: %d, ranges rejected: %d)",
+                video,
+                time.monotonic() - begun_s,
+                len(answer.results),
+                len(answer.rejected),
+            )
             _print_answer(answer, form, head=None if is_one else video, explain=explain)
             if answer.damage is not None and not quiet:
                 reason = f"is damaged: {answer.damage}; searched with the rest"

@@ -108,6 +108,12 @@ def index_videos(
         for failure in found.failures:
             run.fail(failure)
         tasks = run.sort_out(found)
+        _logger.info(
+            "found %d video files, %d of them to be read, %d at a time",
+            len(found.files),
+            len(tasks),
+            min(jobs, len(tasks)),
+        )
         while tasks:
             run.embed(tasks, encoder=encoder, jobs=jobs, timeout_s=timeout_s)
             tasks = run.take_again()
@@ -263,6 +269,7 @@ class _Run:
             self.tracker.enter("embedding")
 
     def _wants(self, task: EmbedTask, content: str) -> bool:
+        _logger.debug("%s has the content %s", quoted(task.path), content)
         if content in self.names or content in self.under_way:
             return False
         self.under_way[content] = task.uri
@@ -280,6 +287,7 @@ class _Run:
             video.embedding,
             video.damage,
         )
+        _logger.debug("%s gave %d vectors", quoted(video.task.path), len(video.embedding))
         self.names.put(uri, video.content_id)
         self.under_way.pop(video.content_id, None)
         self._add_to("vectors", len(video.embedding))
@@ -357,13 +365,18 @@ class _Run:
         if uris:
             self.index.forget_files(uris)
             for uri in uris:
+                _logger.info("dropped: %s", quoted(path_of(uri)))
                 self.names.drop(uri)
 
     def _mark_missing(self, uris: list[str]) -> None:
         if uris:
             self.index.mark_missing(uris)
+            for uri in uris:
+                _logger.info("missing: %s", quoted(path_of(uri)))
 
     def _count(self, name: str, uri: str) -> None:
+        level = logging.DEBUG if name == "unchanged" else logging.INFO
+        _logger.log(level, "%s: %s", name.replace("_", " "), quoted(path_of(uri)))
         self._add_to(name, 1)
         self.tracker.count(uri)
 

@@ -58,6 +58,22 @@ def test_index_knows_a_moved_file_and_a_missing_one(place):
     assert printed_json("info", "--json")["num_videos"] == 2
 
 
+def test_verbose_says_on_stderr_what_is_done(place):
+    result = sora_search("index", "videos", "-j1", "-v", "--json")
+    assert json.loads(result.stdout)["num_added"] == 3
+    lines = result.stderr.splitlines()
+    assert lines[0] == "info: found 3 video files, 3 of them to be read, 1 at a time"
+    assert "info: added: 'videos/card.mp4'" in lines
+    assert not any(line.startswith("debug: ") for line in lines)
+    again = sora_search("index", "videos", "-j1", "-vv").stderr
+    assert "debug: unchanged: 'videos/card.mp4'" in again
+    assert "debug: [shared] " not in again
+    said = sora_search("query", "clip.mp4", "-v", "-v", "--index", "index_data").stderr
+    assert "debug: [shared] index = index_data (command line)" in said
+    assert re.search(r"info: searched for clip.mp4 in \d+\.\d s \(videos found: 1, ranges ", said)
+    assert sora_search("query", "clip.mp4").stderr == ""
+
+
 def test_index_tells_another_name_of_a_video(place):
     shutil.copy("videos/card.mp4", "videos/copy.mp4")
     report = sora_search("index", "videos", "-j1")
@@ -610,7 +626,7 @@ def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
     said = re.search(
-        r"^interrupted: (\d+) videos are in the index and stay, (.*)$", err, re.MULTILINE
+        r"^interrupted: the index keeps the (\d+) videos? that it has, (.*)$", err, re.MULTILINE
     )
     assert said
     assert said[2] == "the same command goes on from there"
