@@ -15,6 +15,7 @@ asked for by every command, `SORA_SEARCH_INDEX=...` without its section.
 
 import dataclasses
 import difflib
+import logging
 import os
 import tomllib
 import types
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from sora_search.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 ConfigT = TypeVar("ConfigT")
 
@@ -80,6 +83,8 @@ def load(
             raise TypeError(f"{config_class.__name__} has no field {name!r}")
         if value is not None:
             values[name], sources[name] = value, "command line"
+    for name, value in values.items():
+        logger.debug("[%s] %s = %s (%s)", section, name, value, sources[name])
     try:
         return config_class(**values)
     except ValueError as error:

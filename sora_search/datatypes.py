@@ -291,10 +291,20 @@ class Match:
     evidence: Evidence | None = field(default=None, compare=False)
 
     def describe(self) -> str:
-        """What frames say of it, in words."""
-        if self.verified:
-            return f"verified: {self.edit}"
-        return "not verified" if self.verified is None else "frames differ"
+        """How far it can be trusted, in words.
+
+        Example:
+            >>> Match(None, None, 0.9, True, "mirrored").describe()
+            'verified: mirrored'
+            >>> Match(None, None, 0.9, shared_with=2).describe()
+            'not verified  (shared with 2 other videos)'
+        """
+        told = {True: f"verified: {self.edit}", None: "not verified", False: "frames differ"}
+        text = told[self.verified]
+        if self.shared_with:
+            videos = f"{self.shared_with} other video{'s' if self.shared_with > 1 else ''}"
+            text += f"  (shared with {videos})"
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +355,8 @@ class SearchAnswer:
         query: The query as it was read.
         results: The videos found, best first.
         rejected: What else was considered, the most promising first.
-        damage: What of the query could not be decoded, in one line; None where it is whole.
+        damage: What of the query could not be decoded and was not searched, in one line;
+            None where it is whole.
     """
 
     query: VideoInfo
@@ -364,13 +375,28 @@ class VideoFailure:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What a run of indexing did, in numbers of files."""
+    """What a run of indexing did, in numbers of files.
+
+    Attributes:
+        num_added: New, with a content that no other has.
+        num_changed: With another content than before.
+        num_moved: With the content of a file that is gone.
+        num_unchanged: As they were.
+        num_other_names: New, with a content that is known already: one video, another name.
+        num_missing: Gone.
+        num_dropped: Those of the missing that the index forgot.
+        num_salvaged: Damaged, and indexed as far as they can be decoded.
+        num_vectors: Vectors added.
+        failures: Files and folders that could not be indexed.
+    """
 
     num_added: int = 0
     num_changed: int = 0
     num_moved: int = 0
     num_unchanged: int = 0
+    num_other_names: int = 0
     num_missing: int = 0
+    num_dropped: int = 0
     num_salvaged: int = 0
     num_vectors: int = 0
     failures: tuple[VideoFailure, ...] = field(default=())

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from sora_search.cli.check import check_command
+from sora_search.cli.commands import SoraTyper
 from sora_search.cli.db import db_app
 from sora_search.cli.evaluation import evaluate_command
 from sora_search.cli.index import index_command
@@ -43,11 +44,12 @@ class SoraGroup(TyperGroup):
             print_line(f"error: {error_text(error)}", error=True)
             raise typer.Exit(ExitCode.FAILURE) from error
         except KeyboardInterrupt as interrupt:
-            print_line("interrupted", error=True)
+            said = f": {interrupt}" if str(interrupt) else ""
+            print_line(f"interrupted{said}", error=True)
             raise typer.Exit(130) from interrupt
 
 
-app = typer.Typer(
+app = SoraTyper(
     name="sora-search",
     cls=SoraGroup,
     help="Find the video a clip came from, or videos that show the same, in your own folders.",

@@ -1,12 +1,13 @@
 """`sora-search check`: is what is stored what was written."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import sora_search as ss
 from sora_search.cli.options import ConfigOption, IndexOption, JsonOption, WaitOption, load_shared
-from sora_search.cli.output import print_json, print_line, shown_path, to_object
+from sora_search.cli.output import about_file_line, print_json, print_line, shown_paths, to_object
 from sora_search.errors import ExitCode
 
 
@@ -31,14 +32,9 @@ def check_command(
         print_json({"repaired": repaired, "damages": [to_object(damage) for damage in damages]})
     else:
         for line in repaired:
-            print_line(f"repaired: {line}")
+            print_line(f"repaired: {shown_paths(line)}")
         for damage in damages:
-            where = (
-                shown_path(ss.path_of(damage.where))
-                if damage.where.startswith("file:")
-                else damage.where
-            )
-            print_line(f"damaged: {damage.what}: {where}")
+            print_line(about_file_line("damaged", Path(damage.where), damage.what))
         if not damages:
             print_line("everything is as it was written")
     if any(damage.repairable for damage in damages):

@@ -2,12 +2,15 @@
 
 import typer
 
+from sora_search.cli.commands import SoraTyper
 from sora_search.cli.options import ConfigOption, IndexOption, JsonOption, WaitOption, load_shared
 from sora_search.cli.output import print_json, print_line
 from sora_search.errors import ExitCode
 
-db_app = typer.Typer(
-    help="The schema of the catalog: current, upgrade.", no_args_is_help=True, rich_markup_mode=None
+db_app = SoraTyper(
+    help="The layout of the index's database: current, upgrade.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -15,7 +18,7 @@ db_app = typer.Typer(
 def current_command(
     index: IndexOption = None, as_json: JsonOption = False, config_file: ConfigOption = None
 ) -> None:
-    """Say which schema the index has; exit code 4 when it is not the newest."""
+    """Say which layout (schema) the index has; exit code 4 when it is not the newest."""
     from sora_search.index.migration import current
 
     state = current(load_shared(config_file, index=index).index)
@@ -37,7 +40,7 @@ def upgrade_command(
     as_json: JsonOption = False,
     config_file: ConfigOption = None,
 ) -> None:
-    """Bring the schema of the index up to date; `index` does so by itself."""
+    """Bring the layout (schema) of the index up to date; `index` does so by itself."""
     from sora_search.index.migration import upgrade
 
     before = upgrade(load_shared(config_file, index=index).index, wait=wait)

@@ -29,7 +29,7 @@ from sora_search.cli.output import (
     to_object,
 )
 from sora_search.cli.progress import shown_progress
-from sora_search.errors import ExitCode
+from sora_search.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from sora_search.applications.tallies import BenchmarkReport, EditTally
@@ -45,15 +45,13 @@ def evaluate_command(
         typer.Option("--edits", metavar="NAMES", help="usual, hard, all, or names with commas."),
     ] = "usual",
     queries: Annotated[
-        int, typer.Option("--queries", metavar="N", min=1, help="Videos edited in each way.")
+        int, typer.Option("--queries", metavar="N", help="Videos edited in each way.")
     ] = 8,
     negatives: Annotated[
         int,
-        typer.Option("--negatives", metavar="N", min=0, help="Videos asked that are not indexed."),
+        typer.Option("--negatives", metavar="N", help="Videos asked that are not indexed."),
     ] = 20,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Another one draws others.")
-    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Another one draws others.")] = 0,
     save: Annotated[
         Path | None,
         typer.Option("--save", metavar="FILE", help="Write the reliability diagram (.jpg, .png)."),
@@ -86,6 +84,11 @@ def evaluate_command(
     set_up_logging(verbose=verbose, quiet=quiet)
     shared = load_shared(config_file, model=model, device=device)
     require_paths([videos])
+    if queries < 1 or min(negatives, seed) < 0:
+        raise ConfigError(
+            f"need --queries >= 1 and no negative numbers, got {queries}, "
+            f"--negatives {negatives}, --seed {seed}"
+        )
     names = edits_named(edits)
     suite = halved(videos, seed=seed)
     encoder = ss.load_encoder(shared.model, device=shared.device)

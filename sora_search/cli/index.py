@@ -58,11 +58,18 @@ def index_command(
     jobs: Annotated[
         int | None,
         typer.Option(
-            "--jobs", "-j", help="Processes at work (default: all cores).", show_default=False
+            "--jobs",
+            "-j",
+            metavar="N",
+            help="Processes at work (default: all cores).",
+            show_default=False,
         ),
     ] = None,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Drop files that are gone instead of marking them.")
+        bool,
+        typer.Option(
+            "--prune", help="Drop videos whose files are gone, instead of marking them missing."
+        ),
     ] = False,
     wait: WaitOption = False,
     as_json: JsonOption = False,
@@ -81,31 +88,42 @@ def index_command(
     require_paths(paths)
 
     encoder = ss.load_encoder(shared.model, device=shared.device)
-    with (
-        ss.VideoIndex.open_or_create(shared.index, encoder=encoder, wait=wait) as video_index,
-        shown_progress(quiet=quiet) as on_progress,
-    ):
-        report = ss.index_videos(
-            video_index,
-            paths,
-            encoder=encoder,
-            jobs=settings.jobs or num_cores(),
-            prune=prune,
-            on_progress=on_progress,
-            on_failure=lambda failure: _print_about_file("failed", failure),
-            on_warning=lambda warning: None if quiet else _print_about_file("warning", warning),
-        )
+    with ss.VideoIndex.open_or_create(shared.index, encoder=encoder, wait=wait) as video_index:
+        try:
+            with shown_progress(quiet=quiet) as on_progress:
+                report = ss.index_videos(
+                    video_index,
+                    paths,
+                    encoder=encoder,
+                    jobs=settings.jobs or num_cores(),
+                    prune=prune,
+                    on_progress=on_progress,
+                    on_failure=lambda failure: _print_about_file("failed", failure),
+                    on_warning=lambda warning: (
+                        None if quiet else _print_about_file("warning", warning)
+                    ),
+                )
+        except KeyboardInterrupt as interrupt:
+            num = video_index.num_videos
+            kept = f"the index keeps the {num:,} video{'' if num == 1 else 's'} that it has"
+            raise KeyboardInterrupt(f"{kept}, the same command goes on from there") from interrupt
     if as_json:
         print_json(to_object(report))
     else:
-        for line in report_lines(report, prune=prune):
+        for line in report_lines(report, paths):
             print_line(line)
     raise typer.Exit(exit_code_of(report))
 
 
 def exit_code_of(report: ss.IndexReport) -> ExitCode:
     """0 when all went well, 3 when some files failed, 1 when all did."""
-    num_good = report.num_added + report.num_changed + report.num_moved + report.num_unchanged
+    num_good = (
+        report.num_added
+        + report.num_changed
+        + report.num_moved
+        + report.num_unchanged
+        + report.num_other_names
+    )
     if not report.failures:
         return ExitCode.OK
     return ExitCode.PARTIAL if num_good else ExitCode.FAILURE

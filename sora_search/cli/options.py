@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from sora_search import config
-from sora_search.cli.output import print_line
+from sora_search.cli.output import print_line, shown_paths
 from sora_search.errors import ConfigError
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -52,7 +52,12 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[
     Device | None,
-    typer.Option("--device", help="Where the model runs (default: auto).", show_default=False),
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda",
+        help="Where the model runs; cuda needs a GPU (default: auto).",
+        show_default=False,
+    ),
 ]
 ConfigOption = Annotated[
     Path | None,
@@ -81,7 +86,7 @@ VerboseOption = Annotated[
         "--verbose",
         "-v",
         count=True,
-        help="Say more on stderr; twice: much more.",
+        help="Say on stderr what is being done; -vv: in detail.",
         show_default=False,
     ),
 ]
@@ -162,4 +167,4 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         for line in f"{record.levelname.lower()}: {self.format(record)}".splitlines():
-            print_line(line, error=True)
+            print_line(shown_paths(line), error=True)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -17,32 +18,46 @@ from sora_search.datatypes import Evidence, IndexReport, Match, SearchAnswer, Ti
 
 SCHEMA = 1
 
+_SHARES = frozenset(
+    {"score", "coverage", "strength", "appearance", "motion", "rectangle", "crop", "stretch"}
+)
+
 MAX_REJECTED_LINES = 6
 """Rejected ranges in the table; a document names more."""
 
 
 def print_json(document: Mapping[str, object]) -> None:
     """Print one JSON document, with `"schema": 1` first. ASCII, so that it survives any pipe."""
-    print(json.dumps({"schema": SCHEMA, **document}, indent=2, allow_nan=False))
+    print(json.dumps({"schema": SCHEMA, **_rounded(document)}, indent=2, allow_nan=False))
 
 
 def print_json_line(document: Mapping[str, object]) -> None:
     """Print the same document in one line, at once: somebody may be reading along."""
-    print(json.dumps({"schema": SCHEMA, **document}, allow_nan=False), flush=True)
+    print(json.dumps({"schema": SCHEMA, **_rounded(document)}, allow_nan=False), flush=True)
+
+
+def _rounded(document: Mapping[str, object]) -> dict[str, object]:
+    """A document with no more digits than are known: of seconds three, of shares four."""
+    return {name: _rounded_value(name, value) for name, value in document.items()}
+
+
+def _rounded_value(name: str, value: object) -> object:
+    if isinstance(value, Mapping):
+        return _rounded(value)
+    if isinstance(value, list):
+        return [_rounded_value(name, item) for item in value]
+    if isinstance(value, float):
+        if name.endswith("_s") and not name.endswith("_per_s"):
+            return round(value, 3)
+        if name in _SHARES:
+            return round(value, 4)
+    return value
 
 
 def to_object(value: object) -> dict[str, object]:
     """A dataclass as a JSON object: its keys are the names of the fields."""
     assert is_dataclass(value)
-    return {
-        field.name: _rounded(field.name, _to_json(getattr(value, field.name)))
-        for field in fields(value)
-    }
-
-
-def _rounded(name: str, value: object) -> object:
-    """Seconds to the millisecond, which is finer than anything measured."""
-    return round(value, 3) if name.endswith("_s") and isinstance(value, float) else value
+    return {field.name: _to_json(getattr(value, field.name)) for field in fields(value)}
 
 
 def _to_json(value: object) -> object:
@@ -68,7 +83,7 @@ def answer_document(answer: SearchAnswer) -> dict[str, object]:
     return {
         "query": {
             "uri": answer.query.uri,
-            "duration_s": _rounded("duration_s", answer.query.duration_s),
+            "duration_s": answer.query.duration_s,
             "damage": answer.damage,
         },
         "results": [to_object(result) for result in answer.results],
@@ -120,6 +135,11 @@ def shown_path(path: Path) -> str:
     text = os.fspath(path)
     here = os.getcwd() + os.sep
     return printable(text[len(here) :] if text.startswith(here) else text)
+
+
+def shown_paths(text: str) -> str:
+    """A message that names files, with each path as people read it."""
+    return re.sub(rf"(?<![^\s'\"]){re.escape(os.getcwd() + os.sep)}", "", text)
 
 
 def error_text(error: Exception) -> str:
@@ -194,19 +214,24 @@ def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bo
     return lines
 
 
-def report_lines(report: IndexReport, *, prune: bool = False) -> list[str]:
-    """What a run of indexing did, in words; the failures are listed by the caller."""
+def report_lines(report: IndexReport, paths: Sequence[Path]) -> list[str]:
+    """What a run of indexing over `paths` did; the failures are listed by the caller."""
     counts = {
         "added": report.num_added,
         "changed": report.num_changed,
         "moved": report.num_moved,
         "unchanged": report.num_unchanged,
-        "gone, dropped" if prune else "missing": report.num_missing,
+        "known already, under another name": report.num_other_names,
+        "missing": report.num_missing - report.num_dropped,
+        "gone and dropped": report.num_dropped,
         "damaged, indexed as far as they go": report.num_salvaged,
         "failed": len(report.failures),
     }
     said = [f"{number} {name}" for name, number in counts.items() if number]
-    lines = [", ".join(said) or "no videos found: nothing there has the name of a video file"]
+    if not said:
+        below = ", ".join(repr(shown_path(path)) for path in paths)
+        return [f"no video was found below {below} (a file given by name counts whatever its name)"]
+    lines = [", ".join(said)]
     return [*lines, f"{report.num_vectors:,} vectors added"] if report.num_vectors else lines
 
 
@@ -242,11 +267,7 @@ def format_bytes(num_bytes: int) -> str:
 
 def _match_text(match: Match) -> str:
     spans = f"{_span_text(match.query_span)} -> {_span_text(match.video_span)}"
-    text = f"{spans}  {match.describe()}"
-    if match.shared_with:
-        videos = "1 other video" if match.shared_with == 1 else f"{match.shared_with} other videos"
-        text += f"  (shared with {videos})"
-    return text
+    return f"{spans}  {match.describe()}"
 
 
 def _evidence_text(evidence: Evidence) -> str:

@@ -1,5 +1,7 @@
 """`sora-search query`: the videos a clip came from, or looks like; many clips in one run."""
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +38,9 @@ from sora_search.cli.output import (
 )
 from sora_search.cli.progress import shown_progress
 from sora_search.datatypes import Progress
-from sora_search.errors import ConfigError, ExitCode, MediaError
+from sora_search.errors import ConfigError, ExitCode, MediaError, NotReadyError
+
+logger = logging.getLogger(__name__)
 
 Purpose = Literal["copies", "meaning", "both"]
 Form = Literal["table", "json", "jsonl"]
@@ -72,7 +76,10 @@ def query_command(
     start: Annotated[
         float | None,
         typer.Option(
-            "--start", metavar="TIME", parser=parse_time, help="Look at the part from here on."
+            "--start",
+            metavar="TIME",
+            parser=parse_time,
+            help="Look at the part from here on: 62.5 or 1:02.5.",
         ),
     ] = None,
     end: Annotated[
@@ -84,24 +91,32 @@ def query_command(
     top: Annotated[
         int | None,
         typer.Option(
-            "--top", "-k", help="Most videos in the answer (default: 10).", show_default=False
+            "--top",
+            "-k",
+            metavar="N",
+            help="Most videos in the answer (default: 10).",
+            show_default=False,
         ),
     ] = None,
     min_score: Annotated[
         float | None,
         typer.Option(
             "--min-score",
-            help="Leave out videos below this score (default: 0).",
+            metavar="SCORE",
+            help="Leave out videos below this score, between 0 and 1; 0.5 leaves the copies "
+            "(default: 0).",
             show_default=False,
         ),
     ] = None,
     exclude_self: Annotated[
-        bool, typer.Option("--exclude-self", help="Leave out the query's own content.")
+        bool,
+        typer.Option("--exclude-self", help="Leave out the query itself, where it is indexed."),
     ] = False,
     purpose: Annotated[
         Purpose | None,
         typer.Option(
             "--for",
+            metavar="copies|meaning|both",
             help="Look for the same footage (copies), for what happens in it (meaning), or "
             "both (default: both).",
             show_default=False,
@@ -134,7 +149,7 @@ def query_command(
     """Find the indexed videos that each VIDEO came from or looks like, with the seconds that match.
 
     A result is a `copy` when both show the same footage, however edited, and `similar`
-    otherwise. Times are seconds or m:ss.
+    otherwise. VIDEO need not be in the index.
     """
     set_up_logging(verbose=verbose, quiet=quiet)
     shared = load_shared(config_file, index=index, model=model, device=device)
@@ -150,8 +165,20 @@ def query_command(
     num_failed = 0
     progress = shown_progress(quiet=quiet)
     with ss.VideoIndex.open(shared.index, read_only=True) as video_index:
+        if video_index.num_videos == 0:
+            raise NotReadyError(
+                f"the index at {str(shared.index)!r} holds no video yet: "
+                f"`sora-search index PATH --index {shared.index}` adds some"
+            )
         encoder = ss.load_encoder(shared.model, device=shared.device)
+        logger.info(
+            "videos in %s: %d, looked through with %s",
+            shared.index,
+            video_index.num_videos,
+            encoder.model_id,
+        )
         for place, video in enumerate(videos):
+            begun_s = time.monotonic()
             try:
                 with progress as on_progress:
                     if not is_one:
@@ -175,9 +202,18 @@ def query_command(
                     print_json_line(failure_document(ss.uri_of(video), error))
                 _print_failed(video, error)
                 continue
-            if not quiet:
-                _print_warnings(video_index, video, answer)
+            logger.info(
+                "searched for %s in %.1f s (videos found: %d, ranges rejected: %d)",
+                video,
+                time.monotonic() - begun_s,
+                len(answer.results),
+                len(answer.rejected),
+            )
             _print_answer(answer, form, head=None if is_one else video, explain=explain)
+            if answer.damage is not None and not quiet:
+                reason = f"is damaged: {answer.damage}; searched with the rest"
+                path = ss.path_of(answer.query.uri)
+                print_line(about_file_line("warning", path, f"{str(path)!r} {reason}"), error=True)
             if save is None:
                 continue
             try:
@@ -189,17 +225,6 @@ def query_command(
                 _print_failed(video, error)
     if num_failed:
         raise typer.Exit(ExitCode.FAILURE if num_failed == len(videos) else ExitCode.PARTIAL)
-
-
-def _print_warnings(index: "ss.VideoIndex", video: Path, answer: ss.SearchAnswer) -> None:
-    if answer.damage is not None:
-        print_line(about_file_line("warning", video, answer.damage), error=True)
-    if not answer.results and not index.videos():
-        print_line(
-            f"warning: the index at {shown_path(index.path)!r} is empty:"
-            " `sora-search index PATH` fills it",
-            error=True,
-        )
 
 
 def _form_of(videos: Sequence[Path], *, as_json: bool, as_jsonl: bool) -> Form:

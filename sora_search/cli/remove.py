@@ -11,7 +11,8 @@ from sora_search.cli.output import print_json, print_line, shown_path
 
 def remove_command(
     videos: Annotated[
-        list[str], typer.Argument(metavar="VIDEO...", help="Files, uris, or ids of the index.")
+        list[str],
+        typer.Argument(metavar="VIDEO...", help="Files, uris, or ids (see `info --list`)."),
     ],
     index: IndexOption = None,
     wait: WaitOption = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import sora_search as ss
+from sora_search.cli.commands import SoraTyper
 from sora_search.cli.options import (
     ConfigOption,
     IndexOption,
@@ -19,7 +20,7 @@ from sora_search.cli.output import print_json, print_line, shown_path, table_lin
 from sora_search.datatypes import Decision
 from sora_search.errors import ConfigError
 
-verdict_app = typer.Typer(
+verdict_app = SoraTyper(
     help="What people decided about queries and videos: add, list, undo.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -38,7 +39,7 @@ ByOption = Annotated[
 def add_command(
     query: Annotated[Path, typer.Argument(metavar="QUERY", help="The clip or still picture.")],
     video: Annotated[
-        str, typer.Argument(metavar="VIDEO", help="A file, a uri, or an id of the index.")
+        str, typer.Argument(metavar="VIDEO", help="A file, a uri, or an id (see `info --list`).")
     ],
     decision: Annotated[
         Decision, typer.Argument(metavar="match|no-match", help="Do both show the same footage?")

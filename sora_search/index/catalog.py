@@ -61,6 +61,9 @@ from sora_search.index.tables import ContentRow, FileRow, StateRow, VectorsRow, 
 
 CATALOG_NAME = "catalog.sqlite3"
 
+MAX_ID = 2**63 - 1
+"""The largest integer that SQLite holds; it refuses to be asked for a larger one."""
+
 _MAX_VARIABLES = 500  # SQLite allows 999 in a statement in its oldest versions
 _MAX_ROWS_AT_ONCE = 8192  # vectors in memory while many videos are read: 4 MB at 256 dimensions
 
@@ -148,6 +151,13 @@ class Catalog:
         """How many changes there were."""
         with self._reading() as session:
             return session.scalars(select(StateRow.generation)).one()
+
+    def num_videos(self) -> int:
+        """How many videos there are."""
+        with self._reading() as session:
+            model_id = select(StateRow.model_id).scalar_subquery()
+            counted = select(func.count()).select_from(VectorsRow)
+            return session.scalars(counted.where(VectorsRow.model_id == model_id)).one()
 
     def ranges(self) -> tuple[CatalogState, VectorRanges]:
         """Whose vectors there are, and the state of the index at the same moment."""
@@ -262,7 +272,7 @@ class Catalog:
         with self._writing() as session:
             num_removed = sum(
                 _num_rows(session, delete(ContentRow).where(ContentRow.id.in_(some)))
-                for some in _portions(video_ids)
+                for some in _portions(_possible(video_ids))
             )
             if num_removed:
                 _raise_generation(session)
@@ -274,7 +284,9 @@ class Catalog:
             if video_ids is None:
                 return _select_videos(session, None)
             found = [
-                video for some in _portions(video_ids) for video in _select_videos(session, some)
+                video
+                for some in _portions(_possible(video_ids))
+                for video in _select_videos(session, some)
             ]
             return sorted(found, key=lambda video: video.video_id)
 
@@ -298,7 +310,8 @@ class Catalog:
         """
         with self._reading() as session:
             state = session.get_one(StateRow, 1)
-            row = session.get(VectorsRow, (video_id, state.model_id))
+            known = _possible([video_id])
+            row = session.get(VectorsRow, (video_id, state.model_id)) if known else None
             if row is None:
                 raise VideoNotIndexedError(f"no video has the id {video_id} in this index")
             stored = to_stored(row, state.dim)
@@ -368,7 +381,7 @@ class Catalog:
             VerdictNotFoundError: If there is no such verdict, or it is undone already.
         """
         with self._writing() as session:
-            row = session.get(VerdictRow, verdict_id)
+            row = session.get(VerdictRow, verdict_id) if _possible([verdict_id]) else None
             if row is None:
                 raise VerdictNotFoundError(
                     f"no verdict has the id {verdict_id}: `sora-search verdict list` shows them"
@@ -582,6 +595,11 @@ def _orphan_conditions(
         (ContentRow, or_(ContentRow.id.not_in(named), ContentRow.id.not_in(embedded))),
         (VerdictRow, VerdictRow.undoes.not_in(verdicts)),
     ]
+
+
+def _possible(ids: Collection[int]) -> list[int]:
+    """Those of some ids that a row can have at all."""
+    return [i for i in ids if 0 <= i <= MAX_ID]
 
 
 _Item = TypeVar("_Item")

@@ -22,6 +22,8 @@ from sora_search.index.catalog import Catalog
 from sora_search.index.manifest import MANIFEST_NAME, read_manifest
 from sora_search.index.records import Damage, StoredVectors, VectorRanges
 from sora_search.index.vector_index import FaissIndex
+from sora_search.media.probing import path_of
+from sora_search.media.streams import quoted
 
 # Structures that keep the rounded vectors as they are, so that both stores can be compared.
 _EXACT_STRUCTURES = ("IDMap2,Flat", "IDMap2,SQfp16")
@@ -40,7 +42,7 @@ def find_damage(folder: Path, catalog: Catalog, *, deep: bool) -> list[Damage]:
         if deep:
             damages += _in_vectors(folder, catalog, file)
     except IndexDamagedError as error:
-        return [Damage(what=str(error), where=str(catalog.path), repairable=False)]
+        return [Damage(what=_told(error), where=str(catalog.path), repairable=False)]
     return damages
 
 
@@ -81,9 +83,10 @@ def _mend_rows(catalog: Catalog) -> list[str]:
         stored.video_id for stored in catalog.vectors(ranges) if _fault_of(stored, state.dim)
     }
     if broken:
-        names = [uri for video in catalog.videos(broken) for uri in video.uris]
+        names = [path_of(uri) for video in catalog.videos(broken) for uri in video.uris]
         catalog.remove_videos(broken)
-        done += [f"dropped {uri}: the next `sora-search index` computes it again" for uri in names]
+        again = "the next `sora-search index` computes it again"
+        done += [f"dropped {quoted(path)}: {again}" for path in names]
     if state.next_vector_id < (least := _end_of(ranges)):
         catalog.raise_next_vector_id(least)
         done.append(f"raised the next vector id to {least}")
@@ -135,7 +138,7 @@ def _in_cache(
         return None, [Damage("the FAISS file is gone", str(where), repairable=True)]
     except (IndexDamagedError, IndexSchemaError) as error:
         repairable = isinstance(error, IndexDamagedError)
-        return None, [Damage(str(error), str(where), repairable=repairable)]
+        return None, [Damage(_told(error), str(where), repairable=repairable)]
     in_file, gone = compare(ranges, file.ids)
     is_behind = manifest != manifest_of(state, manifest.vectors)
     if file.dim != state.dim or (not is_behind and (len(gone) or not in_file.all())):
@@ -155,13 +158,19 @@ def _in_vectors(folder: Path, catalog: Catalog, file: FaissIndex | None) -> Iter
     for stored in catalog.vectors(ranges):
         if fault := _fault_of(stored, state.dim):
             uris = [uri for video in catalog.videos([stored.video_id]) for uri in video.uris]
-            yield Damage(f"its vectors {fault}", ", ".join(uris), repairable=True)
+            where = path_of(uris[0]) if uris else catalog.path
+            yield Damage(f"its vectors {fault}", str(where), repairable=True)
         elif file is not None and stored.video_id in comparable:
             ids = np.arange(stored.first_id, stored.first_id + len(stored.vectors))
             num_different += not np.array_equal(file.vectors(ids), stored.vectors)
     if num_different:
         what = f"the FAISS file has other vectors than the catalog for {num_different} videos"
         yield Damage(what, str(folder), repairable=True)
+
+
+def _told(error: IndexDamagedError | IndexSchemaError) -> str:
+    """What is wrong, without what to do: whoever checks knows that already."""
+    return str(error).removesuffix(": run `sora-search check --repair`")
 
 
 def _fault_of(stored: StoredVectors, dim: int) -> str | None:

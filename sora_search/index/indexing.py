@@ -60,8 +60,9 @@ def index_videos(
     A file that cannot be indexed becomes a `VideoFailure` of the report and the run
     goes on; a damaged one is indexed as far as it can be decoded, with a warning.
     Files that are gone from a given folder are marked missing, unless the folder cannot
-    be read in full or looks like a drive that is not mounted. Every file found counts
-    once in the report: added, changed, moved, unchanged or failed.
+    be read in full or looks like a drive that is not mounted; of a video that has another
+    file the name that is gone is dropped. Every file found counts once in the report: added,
+    changed, moved, unchanged, another name of a known content, or failed.
 
     Args:
         index: Open for writing, made with the same model.
@@ -81,7 +82,8 @@ def index_videos(
 
     Returns:
         What was done, in numbers of files. `num_missing` counts all files known to be
-        gone below `paths` (with `prune`: those forgotten), `num_vectors` those added.
+        gone below `paths`, `num_dropped` those of them that the index forgot (with `prune`
+        all), `num_vectors` the vectors added.
 
     Raises:
         ConfigError: If one of `paths` does not exist.
@@ -106,6 +108,12 @@ def index_videos(
         for failure in found.failures:
             run.fail(failure)
         tasks = run.sort_out(found)
+        _logger.info(
+            "found %d video files, %d of them to be read, %d at a time",
+            len(found.files),
+            len(tasks),
+            min(jobs, len(tasks)),
+        )
         while tasks:
             run.embed(tasks, encoder=encoder, jobs=jobs, timeout_s=timeout_s)
             tasks = run.take_again()
@@ -228,12 +236,20 @@ class _Run:
                 )
                 continue
             gone = [uri for uri in below if not os.path.lexists(path_of(uri))]
-            if prune:
-                self._forget(gone)
-            else:
-                self._mark_missing(gone)
+            # Of a file that others have the content of, nobody needs the old name.
+            dropped = {uri for uri in gone if prune or self._is_elsewhere(uri)}
+            self._mark_missing([uri for uri in gone if uri not in dropped])
+            self._forget(list(dropped))
             self._add_to("missing", len(gone))
+            self._add_to("dropped", len(dropped))
             here.update(gone)  # below a second given folder too
+
+    def _is_elsewhere(self, uri: str) -> bool:
+        """Whether the content of a file is there under another name."""
+        content = self.names.content_of(uri)
+        others = () if content is None else self.names.of(content)
+        # A link whose target is gone does not count.
+        return any(other != uri and os.path.exists(path_of(other)) for other in others)
 
     def fail(self, failure: VideoFailure) -> None:
         self.failures.append(failure)
@@ -253,6 +269,7 @@ class _Run:
             self.tracker.enter("embedding")
 
     def _wants(self, task: EmbedTask, content: str) -> bool:
+        _logger.debug("%s has the content %s", quoted(task.path), content)
         if content in self.names or content in self.under_way:
             return False
         self.under_way[content] = task.uri
@@ -270,6 +287,7 @@ class _Run:
             video.embedding,
             video.damage,
         )
+        _logger.debug("%s gave %d vectors", quoted(video.task.path), len(video.embedding))
         self.names.put(uri, video.content_id)
         self.under_way.pop(video.content_id, None)
         self._add_to("vectors", len(video.embedding))
@@ -327,7 +345,7 @@ class _Run:
             self._leave(left)
             self._count("moved", uri)
         else:
-            self._count("added", uri)
+            self._count("other_names", uri)
 
     def _leave(self, uris: list[str]) -> None:
         """Drop the old names of a moved file where it surely was; elsewhere they are missing."""
@@ -347,13 +365,18 @@ class _Run:
         if uris:
             self.index.forget_files(uris)
             for uri in uris:
+                _logger.info("dropped: %s", quoted(path_of(uri)))
                 self.names.drop(uri)
 
     def _mark_missing(self, uris: list[str]) -> None:
         if uris:
             self.index.mark_missing(uris)
+            for uri in uris:
+                _logger.info("missing: %s", quoted(path_of(uri)))
 
     def _count(self, name: str, uri: str) -> None:
+        level = logging.DEBUG if name == "unchanged" else logging.INFO
+        _logger.log(level, "%s: %s", name.replace("_", " "), quoted(path_of(uri)))
         self._add_to(name, 1)
         self.tracker.count(uri)
 

@@ -149,7 +149,7 @@ class Damage:
 
     Attributes:
         what: What is wrong, in a line.
-        where: The file, or the video and its name.
+        where: Path of the file that is damaged, or of the video whose vectors are.
         repairable: Whether `repair` mends it; a video that cannot be read is dropped,
             and the next `index` computes it again.
     """

@@ -27,7 +27,7 @@ from sora_search.errors import (
     VideoNotIndexedError,
 )
 from sora_search.index.caching import VectorCache, manifest_of
-from sora_search.index.catalog import CATALOG_NAME, Catalog
+from sora_search.index.catalog import CATALOG_NAME, MAX_ID, Catalog
 from sora_search.index.checking import find_damage, mend
 from sora_search.index.discovery import content_id as content_id_of
 from sora_search.index.locking import LOCK_NAME, IndexLock
@@ -42,8 +42,6 @@ from sora_search.index.records import IndexedVideo as IndexedVideo
 from sora_search.index.records import Verdict as Verdict
 from sora_search.index.vector_index import DEFAULT_STRUCTURE, rounded
 from sora_search.media.probing import uri_of
-
-_LARGEST_ID = 2**63 - 1  # of SQLite
 
 
 class VideoIndex:
@@ -232,6 +230,11 @@ class VideoIndex:
         """How many changes of videos it has seen: another number means that something changed."""
         return self._catalog.generation()
 
+    @property
+    def num_videos(self) -> int:
+        """How many videos it holds."""
+        return self._catalog.num_videos()
+
     def require_model(self, encoder: VideoEncoder) -> None:
         """Make sure that an encoder's vectors may be compared with those in here.
 
@@ -257,9 +260,12 @@ class VideoIndex:
         Raises:
             VideoNotIndexedError: If there is none with this id.
         """
-        found = self._catalog.videos([video_id]) if video_id <= _LARGEST_ID else []
+        found = self._catalog.videos([video_id])
         if not found:
-            raise VideoNotIndexedError(f"no video has the id {video_id} in {str(self.path)!r}")
+            raise VideoNotIndexedError(
+                f"no video has the id {video_id} in the index at {str(self.path)!r}: "
+                "`sora-search info --list` shows the ids"
+            )
         return found[0]
 
     def find(self, name: Path | str | int) -> IndexedVideo:
@@ -277,12 +283,12 @@ class VideoIndex:
         video_id = self._catalog.video_id_of(uri=uri)
         if video_id is None:
             video_id = self._catalog.video_id_of(content_id=text)
-        if video_id is None and text.isascii() and text.isdigit():
+        if video_id is None and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
             return self.video(int(text))
         if video_id is None:
             raise VideoNotIndexedError(
                 f"{text!r} is not in the index at {str(self.path)!r}: "
-                "`sora-search info --list` names what is, `sora-search index` adds it"
+                "`sora-search info --list` shows what is, `sora-search index` adds it"
             )
         return self.video(video_id)
 
@@ -525,6 +531,9 @@ class VideoIndex:
             raise ValueError("the index was opened read-only")
         return mend(self.path, self._catalog, self._cache)
 
+
+# Digits of the largest id that SQLite can give out.
+_MAX_DIGITS = len(str(MAX_ID))
 
 # How far a row of float16 may be from length 1: 256 roundings of 1/2048 of a value each
 # add up to less than a thousandth; ten times that is a mistake of the caller.

@@ -6,6 +6,7 @@ import pty
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from terminal import everything_from
 from video_files import cut_file, moving_frames, write_sound, write_video
 
 import sora_search as ss
+from sora_search.cli import model
+from sora_search.index.catalog import CATALOG_NAME
 from sora_search.media.probing import uri_of
 from sora_search.media.sampling import SamplingConfig
 
@@ -34,7 +37,9 @@ def test_index_reports_on_stdout_and_is_quick_the_second_time(place):
         "num_changed": 0,
         "num_moved": 0,
         "num_unchanged": 3,
+        "num_other_names": 0,
         "num_missing": 0,
+        "num_dropped": 0,
         "num_salvaged": 0,
         "num_vectors": 0,
         "failures": [],
@@ -47,8 +52,35 @@ def test_index_knows_a_moved_file_and_a_missing_one(place):
     Path("videos/cells.mp4").unlink()
     report = printed_json("index", "videos", "-j1", "--json")
     assert (report["num_moved"], report["num_missing"], report["num_added"]) == (1, 1, 0)
-    assert sora_search("index", "videos", "-j1", "--prune").exit_code == 0
+    assert sora_search("index", "videos", "-j1").stdout == "2 unchanged, 1 missing\n"
+    pruned = sora_search("index", "videos", "-j1", "--prune")
+    assert (pruned.exit_code, pruned.stdout) == (0, "2 unchanged, 1 gone and dropped\n")
     assert printed_json("info", "--json")["num_videos"] == 2
+
+
+def test_verbose_says_on_stderr_what_is_done(place):
+    result = sora_search("index", "videos", "-j1", "-v", "--json")
+    assert json.loads(result.stdout)["num_added"] == 3
+    lines = result.stderr.splitlines()
+    assert lines[0] == "info: found 3 video files, 3 of them to be read, 1 at a time"
+    assert "info: added: 'videos/card.mp4'" in lines
+    assert not any(line.startswith("debug: ") for line in lines)
+    again = sora_search("index", "videos", "-j1", "-vv").stderr
+    assert "debug: unchanged: 'videos/card.mp4'" in again
+    assert "debug: [shared] " not in again
+    said = sora_search("query", "clip.mp4", "-v", "-v", "--index", "index_data").stderr
+    assert "debug: [shared] index = index_data (command line)" in said
+    assert re.search(r"info: searched for clip.mp4 in \d+\.\d s \(videos found: 1, ranges ", said)
+    assert sora_search("query", "clip.mp4").stderr == ""
+
+
+def test_index_tells_another_name_of_a_video(place):
+    shutil.copy("videos/card.mp4", "videos/copy.mp4")
+    report = sora_search("index", "videos", "-j1")
+    assert report.stdout.startswith("3 added, 1 known already, under another name\n")
+    Path("videos/copy.mp4").unlink()
+    assert sora_search("index", "videos").stdout == "3 unchanged, 1 gone and dropped\n"
+    assert "copy.mp4" not in sora_search("info", "--list").stdout
 
 
 def test_query_names_the_video_and_the_seconds(indexed):
@@ -239,10 +271,30 @@ def test_check_finds_damage_and_repair_mends_it(indexed, tmp_path):
     vectors.write_bytes(data)
     found = sora_search("check")
     assert found.exit_code == 4
-    assert "damaged" in found.stdout
-    assert "check --repair" in found.stderr
+    (line,) = found.stdout.splitlines()
+    assert line.startswith(f"damaged: {str(vectors)!r} does not have the checksum")
+    assert line.count(vectors.name) == 1
+    assert (found.stdout + found.stderr).count("check --repair") == 1
     assert sora_search("check", "--repair").exit_code == 0
     assert printed_json("check", "--json") == {"schema": 1, "repaired": [], "damages": []}
+
+
+def test_check_and_repair_name_damaged_videos_by_their_paths(indexed, tmp_path):
+    catalog = sqlite3.connect(tmp_path / "index_data" / CATALOG_NAME)
+    with catalog:
+        card = "(SELECT content FROM file WHERE uri LIKE '%/card.mp4')"
+        catalog.execute(f"UPDATE vectors SET checksum = 0 WHERE content = {card}")
+    catalog.close()
+    assert sora_search("check").stdout.startswith("damaged: videos/card.mp4: its vectors ")
+    assert sora_search("check", "--repair").stdout.startswith("repaired: dropped 'videos/card.mp4'")
+
+
+def test_a_model_is_shown_in_lines_that_can_be_read(place):
+    shown = sora_search("model", "show", "sora-small").stdout
+    assert "training: runs: copies  " in shown
+    assert not re.search(r"[{}\[\]]", shown)
+    assert max(map(len, shown.splitlines()[:-3])) <= 110
+    assert "runs" in printed_json("model", "show", "sora-small", "--json")["training"]
 
 
 def test_db_says_which_schema_there_is_and_upgrades(indexed):
@@ -334,12 +386,39 @@ def test_1_when_the_query_holds_no_pictures(indexed, tmp_path, name, said):
     assert said in result.stderr
 
 
+def test_a_damaged_query_is_searched_as_far_as_it_goes_and_says_so(indexed, tmp_path):
+    whole = write_video(tmp_path / "whole.mkv", moving_frames(100), fps=5)
+    cut = cut_file(whole, tmp_path / "cut.mkv", share=0.5)
+    result = sora_search("query", cut, "--json")
+    assert result.exit_code == 0, result.stderr
+    damage = json.loads(result.stdout)["query"]["damage"]
+    assert "of 20.0 s" in damage
+    assert result.stderr == f"warning: {str(cut)!r} is damaged: {damage}; searched with the rest\n"
+    assert sora_search("query", cut, "--quiet").stderr == ""
+    many = sora_search("query", cut, "clip.mp4", "--jsonl")
+    queries = [json.loads(line)["query"] for line in many.stdout.splitlines()]
+    assert [query["damage"] for query in queries] == [damage, None]
+
+
 def test_1_when_a_part_was_cut_off(indexed, tmp_path):
     whole = write_video(tmp_path / "whole.mkv", moving_frames(100), fps=5)
     cut = cut_file(whole, tmp_path / "cut.mkv", share=0.5)
     result = sora_search("query", cut, "--start", "18")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "although its header says 20.0 s" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["nope", "0", "99", "9" * 19, "9" * 20, "9" * 5000])
+@pytest.mark.parametrize(
+    "command", [["info"], ["remove", "1"], ["verdict", "add", "--", "clip.mp4"]], ids=" ".join
+)
+def test_1_when_a_video_is_not_in_the_index(indexed, command, name):
+    decision = ["match"] if command[0] == "verdict" else []
+    result = sora_search(*command, name, *decision)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert re.match(r"error: (no video has the id|'\w+' is not in the index)", result.stderr)
+    assert "`sora-search info --list`" in result.stderr
+    assert printed_json("info", "--json")["num_videos"] == 3
 
 
 def test_1_when_all_queries_failed(indexed, tmp_path):
@@ -366,15 +445,16 @@ def test_1_when_the_picture_cannot_be_written_and_the_answer_is_there(indexed, t
 def test_a_folder_without_videos_is_no_failure(place):
     Path("empty").mkdir()
     result = sora_search("index", "empty")
-    assert (result.exit_code, result.stdout, result.stderr) == (
-        0,
-        "no videos found: nothing there has the name of a video file\n",
-        "",
-    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("no video was found below 'empty' (")
+
+
+def test_4_when_the_index_is_empty(place):
+    Path("empty").mkdir()
+    sora_search("index", "empty")
     result = sora_search("query", "clip.mp4")
-    assert (result.exit_code, result.stdout) == (0, "nothing found\n")
-    assert "index_data' is empty" in result.stderr
-    assert "sora-search index PATH" in result.stderr
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "'index_data' holds no video yet: `sora-search index PATH" in result.stderr
 
 
 def test_1_when_another_process_writes(place):
@@ -400,7 +480,7 @@ def test_1_when_another_process_writes(place):
         (["--save", "nowhere/answers", "picture.png"], "there is no folder 'nowhere'"),
         (["--json", "picture.png"], "use --jsonl"),
         (["--json", "--jsonl"], "leave one out"),
-        (["--for", "fun"], "copies"),
+        (["--for", "fun"], "'--for': 'fun' is not one of 'copies', 'meaning', 'both'"),
         (["--index", "clip.mp4"], "'clip.mp4' is no folder"),
         (["--config", "nowhere.toml"], "nowhere.toml: no such settings file"),
     ],
@@ -505,6 +585,26 @@ def test_4_when_the_index_is_of_another_model(place):
         assert PixelEncoder().model_id in result.stderr
 
 
+def test_2_when_a_phase_of_training_is_unknown(place):
+    arguments = ("--data", "videos", "--output", "run", "--phase", "fun")
+    result = sora_search("model", "train", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "there are blocks, chain, copies, meaning" in result.stderr
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "options"),
+    [("onnxscript", []), ("efficientnet_lite_pytorch", ["--teacher", "videos"])],
+)
+def test_5_when_the_packages_for_training_are_missing(place, monkeypatch, missing, options):
+    monkeypatch.setattr(model, "find_spec", lambda name: None if name == missing else name)
+    result = sora_search("model", "train", "--data", "videos", "--output", "run", *options)
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert f"training needs {missing}: pip install 'sora-search[train]'" in result.stderr
+    assert not Path("run").exists()
+
+
 def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):
     for number in range(60):
         shutil.copy("videos/cells.mp4", f"videos/{number}.mp4")
@@ -525,9 +625,13 @@ def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
-    assert err.endswith("interrupted\n")
+    said = re.search(
+        r"^interrupted: the index keeps the (\d+) videos? that it has, (.*)$", err, re.MULTILINE
+    )
+    assert said
+    assert said[2] == "the same command goes on from there"
     assert sora_search("check").exit_code == 0
-    assert 1 <= _num_indexed() < 63
+    assert 1 <= _num_indexed() == int(said[1]) < 63
 
 
 def test_130_after_ctrl_c_and_answers_so_far_are_whole(indexed):

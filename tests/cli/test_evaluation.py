@@ -43,6 +43,9 @@ def test_2_for_a_folder_with_few_videos_and_for_an_edit_that_is_none(indexed):
     few = sora_search("evaluate", "--videos", "few")
     assert few.exit_code == 2
     assert "holds 1 videos: give a folder with 4 or more" in few.stderr
+    none = sora_search("evaluate", "--videos", "videos", "--queries", "0")
+    assert none.exit_code == 2
+    assert "--queries >= 1" in none.stderr
     unknown = sora_search("evaluate", "--videos", "videos", "--edits", "shrink")
     assert unknown.exit_code == 2
     assert "no edit 'shrink'" in unknown.stderr

@@ -37,6 +37,29 @@ def test_every_command_has_help_that_ends_in_an_example(command):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_names_no_types_of_python(command):
+    shown = sora_search(*command, "--help").stdout
+    assert not re.search(r"[<>{}]|\[\[|\bPath\b", shown)
+
+
+def test_arguments_are_named_as_they_are_given():
+    assert "Usage: sora-search index [OPTIONS] PATH...\n" in sora_search("index", "-h").stdout
+    shown = sora_search("verdict", "add", "-h").stdout
+    assert "verdict add [OPTIONS] QUERY VIDEO match|no-match\n" in shown
+    assert re.search(r"^  match\|no-match  Do both show", shown, re.MULTILINE)
+
+
+def test_what_can_be_chosen_is_listed():
+    from sora_search.learning.evaluation import SUITES
+    from sora_search.learning.phases import PHASES
+
+    for name in PHASES:
+        assert name in sora_search("model", "train", "-h").stdout
+    for name in SUITES:
+        assert name in sora_search("model", "evaluate", "-h").stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_appears_in_the_readme(command):
     assert re.search(rf"^sora-search {' '.join(command)}\b", README, re.MULTILINE)
 

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -113,6 +114,30 @@ def test_document_of_an_answer_has_the_shape_that_was_fixed(capsys):
     }
 
 
+def test_a_document_has_no_more_digits_than_are_known(capsys):
+    third = 1 / 3
+    document = {
+        "query": {"duration_s": third, "damage": None},
+        "results": [{"score": third, "matches": [{"query_span": {"start_s": third}}]}],
+        "sampling": {"frames_per_s": third},
+        "crop": [third, 1.0],
+        "rate": third,
+    }
+    print_json(document)
+    print_json_line(document)
+    printed = capsys.readouterr().out
+    one, line = printed.rsplit("\n", 2)[:2]
+    assert json.loads(one) == json.loads(line)
+    assert json.loads(line) == {
+        "schema": 1,
+        "query": {"duration_s": 0.333, "damage": None},
+        "results": [{"score": 0.3333, "matches": [{"query_span": {"start_s": 0.333}}]}],
+        "sampling": {"frames_per_s": third},
+        "crop": [0.3333, 1.0],
+        "rate": third,
+    }
+
+
 def test_table_of_an_answer_shows_every_range_on_both_sides():
     paths = {"file:///v.mp4": "v.mp4", "file:///w.mp4": "w.mp4"}
     lines = [line.plain for line in answer_lines(SearchAnswer(QUERY, (COPY, PICTURE)), paths)]
@@ -155,7 +180,10 @@ def test_a_failed_file_is_named_once_and_shortly(tmp_path, monkeypatch):
 def test_report_counts_what_happened_and_nothing_else():
     failures = (VideoFailure("file:///x.mp4", "text"),)
     report = IndexReport(num_added=12, num_moved=1, num_vectors=1234, failures=failures)
-    assert report_lines(report) == ["12 added, 1 moved, 1 failed", "1,234 vectors added"]
+    assert report_lines(report, [Path("videos")]) == [
+        "12 added, 1 moved, 1 failed",
+        "1,234 vectors added",
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])

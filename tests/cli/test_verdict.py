@@ -169,7 +169,7 @@ def test_1_when_the_query_is_no_video(indexed, tmp_path):
     assert "text.mp4" in result.stderr
 
 
-@pytest.mark.parametrize("number", ["1", "2", "3"])
+@pytest.mark.parametrize("number", ["1", "2", "3", "9" * 20])
 def test_1_when_there_is_nothing_to_undo(indexed, number):
     decide("videos/card.mp4", "match")
     sora_search("verdict", "undo", "1")

@@ -131,8 +131,32 @@ def test_a_file_moved_out_of_a_folder_that_was_not_given(videos, bring_up_to_dat
 def test_a_copy_is_one_more_name(videos, bring_up_to_date, contents):
     bring_up_to_date(videos)
     shutil.copy(videos / "a.mkv", videos / "copy.mkv")
-    assert bring_up_to_date(videos) == IndexReport(num_added=1, num_unchanged=3)
+    assert bring_up_to_date(videos) == IndexReport(num_other_names=1, num_unchanged=3)
     assert contents() == {"a.mkv+copy.mkv", "b.mkv", "c.mkv"}
+
+
+def test_a_name_that_is_gone_is_dropped_while_another_is_there(videos, bring_up_to_date, contents):
+    for name in ["copy.mkv", "third.mkv"]:
+        shutil.copy(videos / "a.mkv", videos / name)
+    (videos / "link.mkv").symlink_to(videos / "a.mkv")
+    bring_up_to_date(videos)
+    (videos / "copy.mkv").unlink()
+    report = bring_up_to_date(videos)
+    assert report == IndexReport(num_unchanged=5, num_missing=1, num_dropped=1)
+    assert contents() == {"a.mkv+link.mkv+third.mkv", "b.mkv", "c.mkv"}
+    assert bring_up_to_date(videos) == IndexReport(num_unchanged=5)
+    (videos / "a.mkv").unlink()  # the link leads nowhere now
+    (videos / "third.mkv").unlink()
+    report = bring_up_to_date(videos)
+    assert (report.num_missing, report.num_dropped, len(report.failures)) == (2, 0, 1)
+
+
+def test_a_name_outside_of_the_given_folders_stays(videos, bring_up_to_date, contents):
+    shutil.copy(videos / "a.mkv", videos / "copy.mkv")
+    bring_up_to_date(videos)
+    (videos / "a.mkv").unlink()
+    assert bring_up_to_date(videos / "sub") == IndexReport(num_unchanged=1)
+    assert "a.mkv+copy.mkv" in contents()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -141,7 +165,7 @@ def test_names_of_one_content_are_embedded_once(jobs, videos, bring_up_to_date, 
     os.link(videos / "a.mkv", videos / "hard.mkv")
     (videos / "soft.mkv").symlink_to(videos / "a.mkv")
     report = bring_up_to_date(videos, jobs=jobs)
-    assert report == IndexReport(num_added=6, num_vectors=num_vectors(tmp_path))
+    assert report == IndexReport(num_added=3, num_other_names=3, num_vectors=num_vectors(tmp_path))
     assert contents() == {"a.mkv+copy.mkv+hard.mkv+soft.mkv", "b.mkv", "c.mkv"}
     assert bring_up_to_date(videos, jobs=jobs) == IndexReport(num_unchanged=6)
 
@@ -149,7 +173,7 @@ def test_names_of_one_content_are_embedded_once(jobs, videos, bring_up_to_date, 
 def test_a_new_link_to_a_known_file_costs_nothing(videos, bring_up_to_date, contents):
     bring_up_to_date(videos)
     (videos / "link.mkv").symlink_to(videos / "a.mkv")
-    assert bring_up_to_date(videos) == IndexReport(num_added=1, num_unchanged=3)
+    assert bring_up_to_date(videos) == IndexReport(num_other_names=1, num_unchanged=3)
     assert "a.mkv+link.mkv" in contents()
 
 
@@ -188,7 +212,8 @@ def test_prune_forgets_what_is_gone(videos, bring_up_to_date, contents):
     (videos / "a.mkv").unlink()
     bring_up_to_date(videos)
     (videos / "b.mkv").unlink()
-    assert bring_up_to_date(videos, prune=True) == IndexReport(num_missing=2, num_unchanged=1)
+    report = bring_up_to_date(videos, prune=True)
+    assert report == IndexReport(num_missing=2, num_dropped=2, num_unchanged=1)
     assert contents() == {"c.mkv"}
     assert bring_up_to_date(videos, prune=True) == IndexReport(num_unchanged=1)
 

@@ -1,6 +1,7 @@
 """The picture of an answer shows the right frames in the right rows."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sora_search.datatypes import SearchAnswer
 from sora_search.media.clips import Clip
 from sora_search.media.decoding import read_at
 from sora_search.media.probing import probe
+from sora_search.retrieval import picturing
 from sora_search.retrieval.picturing import CELL_SIDE, write_answer
 
 
@@ -74,6 +76,23 @@ def test_missing_file_leaves_gray_cells(library: Library, tmp_path: Path) -> Non
         shutil.move(moved, library.folder / "long-1.mkv")
     assert len(_picture_strips(there)) == 2
     assert len(_picture_strips(gone)) == 1
+
+
+def test_captions_say_what_the_table_says(library: Library, tmp_path: Path, monkeypatch) -> None:
+    labels = []
+    monkeypatch.setattr(
+        picturing,
+        "write_side_by_side",
+        lambda path, rows, **_: labels.extend(row.label for row in rows),
+    )
+    query = written(tmp_path / "query.mkv", Clip(library.clips["long-1"].frames[100:150], 10))
+    answer = library.ask(query, min_score=0.5)
+    (result,) = answer.results
+    (match,) = result.matches
+    for verified, said in ((None, "not verified"), (False, "frames differ"), (True, "verified: ")):
+        told = replace(result, matches=(replace(match, verified=verified),))
+        write_answer(replace(answer, results=(told,)), tmp_path / "answer.png")
+        assert said in labels[-1]
 
 
 def test_answer_without_results_shows_the_query(library: Library, tmp_path: Path) -> None:
