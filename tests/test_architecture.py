@@ -36,6 +36,7 @@ OWNERS = {
         "index/connecting.py",
         "index/migration.py",
         "index/tables.py",
+        "index/verdict_log.py",
     ],
     "alembic": ["index/migration.py"],
     "onnxruntime": ["sora/encoder.py", "sora/export.py"],

@@ -1,9 +1,10 @@
 """The catalog: everything an index knows, in one SQLite file. It is the truth.
 
-With `tables`, `connecting` and `migration` the only user of SQLAlchemy. Rows stay in here;
-what leaves are dataclasses and arrays. Reads and writes are short transactions, each
-of which sees one state of the index. Every change of files, contents or vectors raises
-`generation`; a verdict does not, for nothing that is made from the catalog depends on it.
+With `tables`, `connecting`, `migration` and `verdict_log` the only user of SQLAlchemy. Rows
+stay in here; what leaves are dataclasses and arrays. Reads and writes are short
+transactions, each of which sees one state of the index. Every change of files, contents or
+vectors raises `generation`; a verdict does not, for nothing that is made from the catalog
+depends on it.
 """
 
 import json
@@ -30,11 +31,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session, aliased
 
-from sora_search.datatypes import Decision, TimeSpan, VideoEmbedding, VideoInfo
+from sora_search.datatypes import TimeSpan, VideoEmbedding, VideoInfo
 from sora_search.errors import (
     IndexDamagedError,
     IndexNotFoundError,
-    VerdictNotFoundError,
     VideoNotIndexedError,
 )
 from sora_search.index.connecting import check_schema, connect, own_errors, schema_revision
@@ -44,7 +44,6 @@ from sora_search.index.records import (
     IndexedVideo,
     StoredVectors,
     VectorRanges,
-    Verdict,
 )
 from sora_search.index.rows import (
     now,
@@ -52,9 +51,7 @@ from sora_search.index.rows import (
     to_spans,
     to_state,
     to_stored,
-    to_text,
     to_vectors_row,
-    to_verdicts,
     to_video,
 )
 from sora_search.index.tables import ContentRow, FileRow, StateRow, VectorsRow, VerdictRow
@@ -126,7 +123,7 @@ class Catalog:
         self, *, model_id: str, dim: int, sampling: dict[str, Any], structure: str
     ) -> None:
         """Say whose vectors these are; once in the life of an index."""
-        with self._writing() as session:
+        with self.writing() as session:
             session.add(
                 StateRow(
                     id=1,
@@ -143,25 +140,25 @@ class Catalog:
 
     def state(self) -> CatalogState | None:
         """What the index is, or None before `initialize`."""
-        with self._reading() as session:
+        with self.reading() as session:
             row = session.get(StateRow, 1)
             return None if row is None else to_state(row)
 
     def generation(self) -> int:
         """How many changes there were."""
-        with self._reading() as session:
+        with self.reading() as session:
             return session.scalars(select(StateRow.generation)).one()
 
     def num_videos(self) -> int:
         """How many videos there are."""
-        with self._reading() as session:
+        with self.reading() as session:
             model_id = select(StateRow.model_id).scalar_subquery()
             counted = select(func.count()).select_from(VectorsRow)
             return session.scalars(counted.where(VectorsRow.model_id == model_id)).one()
 
     def ranges(self) -> tuple[CatalogState, VectorRanges]:
         """Whose vectors there are, and the state of the index at the same moment."""
-        with self._reading() as session:
+        with self.reading() as session:
             state = to_state(session.get_one(StateRow, 1))
             rows = session.execute(
                 select(VectorsRow.content, VectorsRow.first_vector_id, VectorsRow.num_vectors)
@@ -176,12 +173,12 @@ class Catalog:
 
     def file_state(self, uri: str) -> FileState | None:
         """What is known of a file, or None."""
-        with self._reading() as session:
+        with self.reading() as session:
             return next(_read_file_states(session, uri), None)
 
     def file_states(self) -> dict[str, FileState]:
         """What is known of all files, by uri."""
-        with self._reading() as session:
+        with self.reading() as session:
             return {state.uri: state for state in _read_file_states(session)}
 
     def touch_file(self, uri: str, size_bytes: int, mtime_ns: int, content_id: str) -> None:
@@ -190,7 +187,7 @@ class Catalog:
         Raises:
             VideoNotIndexedError: If the content is not known.
         """
-        with self._writing() as session:
+        with self.writing() as session:
             video_id = session.scalars(
                 select(ContentRow.id).where(ContentRow.content_id == content_id)
             ).one_or_none()
@@ -201,7 +198,7 @@ class Catalog:
 
     def mark_missing(self, uris: Collection[str]) -> int:
         """Say that files are gone, whose contents are kept; how many were not marked yet."""
-        with self._writing() as session:
+        with self.writing() as session:
             num_marked = sum(
                 _num_rows(
                     session,
@@ -217,7 +214,7 @@ class Catalog:
 
     def forget_files(self, uris: Collection[str]) -> int:
         """Drop files, and each content that has no other; how many files that were."""
-        with self._writing() as session:
+        with self.writing() as session:
             num_forgotten = 0
             for some in _portions(uris):
                 video_ids = session.scalars(
@@ -249,7 +246,7 @@ class Catalog:
         Returns:
             The id of the video.
         """
-        with self._writing() as session:
+        with self.writing() as session:
             state = session.get_one(StateRow, 1)
             content = session.scalars(
                 select(ContentRow).where(ContentRow.content_id == content_id)
@@ -269,7 +266,7 @@ class Catalog:
 
     def remove_videos(self, video_ids: Collection[int]) -> int:
         """Drop contents with their files and vectors; how many there were."""
-        with self._writing() as session:
+        with self.writing() as session:
             num_removed = sum(
                 _num_rows(session, delete(ContentRow).where(ContentRow.id.in_(some)))
                 for some in _portions(_possible(video_ids))
@@ -280,7 +277,7 @@ class Catalog:
 
     def videos(self, video_ids: Collection[int] | None = None) -> list[IndexedVideo]:
         """The videos of the index, or those of them that are asked for, in order of id."""
-        with self._reading() as session:
+        with self.reading() as session:
             if video_ids is None:
                 return _select_videos(session, None)
             found = [
@@ -296,7 +293,7 @@ class Catalog:
             statement = select(FileRow.content).where(FileRow.uri == uri)
         else:
             statement = select(ContentRow.id).where(ContentRow.content_id == content_id)
-        with self._reading() as session:
+        with self.reading() as session:
             return session.scalars(statement).one_or_none()
 
     # Vectors
@@ -308,7 +305,7 @@ class Catalog:
             VideoNotIndexedError: If there is no such video.
             IndexDamagedError: If they are not what was written.
         """
-        with self._reading() as session:
+        with self.reading() as session:
             state = session.get_one(StateRow, 1)
             known = _possible([video_id])
             row = session.get(VectorsRow, (video_id, state.model_id)) if known else None
@@ -338,7 +335,7 @@ class Catalog:
                 yield from self._vectors(some)
 
     def _vectors(self, video_ids: list[int]) -> list[StoredVectors]:
-        with self._reading() as session:
+        with self.reading() as session:
             state = session.get_one(StateRow, 1)
             rows = session.scalars(
                 select(VectorsRow)
@@ -347,91 +344,18 @@ class Catalog:
             )
             return [to_stored(row, state.dim) for row in rows]
 
-    # Verdicts
-
-    def add_verdict(
-        self,
-        decision: Decision,
-        *,
-        query_content_id: str,
-        query_uri: str,
-        video_content_id: str,
-        video_uri: str,
-        decided_by: str,
-    ) -> Verdict:
-        """Add a line to the log that decides; it stands from now on."""
-        with self._writing() as session:
-            session.add(
-                VerdictRow(
-                    query_content_id=query_content_id,
-                    query_uri=query_uri,
-                    video_content_id=video_content_id,
-                    video_uri=video_uri,
-                    decision=decision,
-                    decided_by=to_text(decided_by),
-                    decided_at=now(),
-                )
-            )
-            return _select_verdicts(session, query_content_id)[-1]
-
-    def undo_verdict(self, verdict_id: int, *, decided_by: str) -> Verdict:
-        """Add a line to the log that takes back another.
-
-        Raises:
-            VerdictNotFoundError: If there is no such verdict, or it is undone already.
-        """
-        with self._writing() as session:
-            row = session.get(VerdictRow, verdict_id) if _possible([verdict_id]) else None
-            if row is None:
-                raise VerdictNotFoundError(
-                    f"no verdict has the id {verdict_id}: `sora-search verdict list` shows them"
-                )
-            if row.decision is None:
-                raise VerdictNotFoundError(
-                    f"{verdict_id} is no verdict, it undoes {row.undoes}: "
-                    "decide again with `sora-search verdict add`"
-                )
-            undo = select(VerdictRow.id).where(VerdictRow.undoes == verdict_id)
-            if session.scalars(undo).one_or_none() is not None:
-                raise VerdictNotFoundError(
-                    f"verdict {verdict_id} is undone already: "
-                    "`sora-search verdict list` shows what stands"
-                )
-            session.add(
-                VerdictRow(
-                    query_content_id=row.query_content_id,
-                    query_uri=row.query_uri,
-                    video_content_id=row.video_content_id,
-                    video_uri=row.video_uri,
-                    undoes=verdict_id,
-                    decided_by=to_text(decided_by),
-                    decided_at=now(),
-                )
-            )
-            return _select_verdicts(session, row.query_content_id)[-1]
-
-    def verdicts(self, query_content_id: str | None = None) -> list[Verdict]:
-        """The log, or what of it is about one query, oldest first."""
-        with self._reading() as session:
-            return _select_verdicts(session, query_content_id)
-
-    def has_verdicts(self) -> bool:
-        """Whether anybody ever decided anything."""
-        with self._reading() as session:
-            return session.scalars(select(VerdictRow.id).limit(1)).one_or_none() is not None
-
     # Checking and mending
 
     def integrity_errors(self, *, deep: bool) -> list[str]:
         """What SQLite itself finds wrong with the file; empty if nothing."""
         pragma = "integrity_check" if deep else "quick_check"
-        with self._reading() as session:
+        with self.reading() as session:
             lines = session.connection().exec_driver_sql(f"PRAGMA {pragma}(20)").scalars().all()
         return [str(line) for line in lines if line != "ok"]
 
     def orphans(self) -> dict[str, int]:
         """Rows by table that belong to nothing: no content, no name, no vectors."""
-        with self._reading() as session:
+        with self.reading() as session:
             return {
                 table.__tablename__: count
                 for table, condition in _orphan_conditions(session)
@@ -445,32 +369,38 @@ class Catalog:
 
     def delete_orphans(self) -> None:
         """Delete what `orphans` counts."""
-        with self._writing() as session:
+        with self.writing() as session:
             for table, condition in _orphan_conditions(session):
                 session.execute(delete(table).where(condition))
             _raise_generation(session)
 
     def raise_next_vector_id(self, least: int) -> None:
         """Make sure that no id below `least` is given out."""
-        with self._writing() as session:
+        with self.writing() as session:
             state = session.get_one(StateRow, 1)
             state.next_vector_id = max(state.next_vector_id, least)
             state.generation += 1
 
     def reindex(self) -> None:
         """Build SQLite's own look-up structures again from the rows."""
-        with self._writing() as session:
+        with self.writing() as session:
             session.connection().exec_driver_sql("REINDEX")
 
     # Transactions
 
     @contextmanager
-    def _reading(self) -> Iterator[Session]:
+    def reading(self) -> Iterator[Session]:
+        """A transaction that sees one state of the index."""
         with own_errors(self.path), Session(self._engine) as session, session.begin():
             yield session
 
     @contextmanager
-    def _writing(self) -> Iterator[Session]:
+    def writing(self) -> Iterator[Session]:
+        """A transaction that happens as a whole or not at all.
+
+        Raises:
+            ValueError: If the catalog is not open for writing.
+        """
         if not self.writable:
             raise ValueError("the index was opened read-only")
         engine = self._engine.execution_options(sora_begin="BEGIN IMMEDIATE")
@@ -561,24 +491,6 @@ def _select_videos(session: Session, video_ids: Sequence[int] | None) -> list[In
         to_video(row, first, num, tuple(uris.get(row.id, ())), missing=row.id not in present)
         for row, first, num in session.execute(contents)
     ]
-
-
-def _select_verdicts(session: Session, query_content_id: str | None) -> list[Verdict]:
-    uri = (
-        select(FileRow.uri)
-        .where(FileRow.content == ContentRow.id)
-        .order_by(FileRow.missing, FileRow.id)
-        .limit(1)
-        .scalar_subquery()
-    )
-    statement = (
-        select(VerdictRow, ContentRow.id, uri)
-        .outerjoin(ContentRow, ContentRow.content_id == VerdictRow.video_content_id)
-        .order_by(VerdictRow.id)
-    )
-    if query_content_id is not None:
-        statement = statement.where(VerdictRow.query_content_id == query_content_id)
-    return to_verdicts([tuple(found) for found in session.execute(statement)])
 
 
 def _orphan_conditions(

@@ -22,6 +22,7 @@ from sora_search.index.catalog import Catalog
 from sora_search.index.manifest import MANIFEST_NAME, read_manifest
 from sora_search.index.records import Damage, StoredVectors, VectorRanges
 from sora_search.index.vector_index import FaissIndex
+from sora_search.index.verdict_log import VerdictLog
 from sora_search.media.probing import path_of
 from sora_search.media.streams import quoted
 
@@ -109,7 +110,7 @@ def _in_rows(catalog: Catalog) -> Iterator[Damage]:
         yield Damage(f"video {video_id} has vector ids of another video", where, repairable=True)
     if state.next_vector_id < _end_of(ranges):
         yield Damage("the next vector id is in use already", where, repairable=True)
-    catalog.verdicts()  # raises where the log cannot be read
+    VerdictLog(catalog).lines()  # raises where the log cannot be read
 
 
 def _in_cache(

@@ -6,13 +6,10 @@ The catalog is the truth: what one of its transactions committed is in the index
 nothing else is. All other files can be built from it (`repair`).
 """
 
-import dataclasses
-import errno
-import getpass
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -20,27 +17,21 @@ from numpy.typing import NDArray
 
 from sora_search.datatypes import Decision, Hits, VideoEmbedding, VideoEncoder, VideoInfo
 from sora_search.errors import (
-    ConfigError,
-    IndexDamagedError,
     IndexIncompatibleError,
     IndexNotFoundError,
     VideoNotIndexedError,
 )
-from sora_search.index.caching import VectorCache, manifest_of
+from sora_search.index.caching import VectorCache
 from sora_search.index.catalog import CATALOG_NAME, MAX_ID, Catalog
 from sora_search.index.checking import find_damage, mend
 from sora_search.index.discovery import content_id as content_id_of
-from sora_search.index.locking import LOCK_NAME, IndexLock
-from sora_search.index.manifest import (
-    MANIFEST_NAME,
-    delete_stale_files,
-    read_manifest,
-    write_manifest,
-)
+from sora_search.index.locking import IndexLock
+from sora_search.index.opening import check_not_lost, lock_folder, open_writable, tidy
 from sora_search.index.records import Damage, FileState
 from sora_search.index.records import IndexedVideo as IndexedVideo
 from sora_search.index.records import Verdict as Verdict
-from sora_search.index.vector_index import DEFAULT_STRUCTURE, rounded
+from sora_search.index.vector_index import rounded
+from sora_search.index.verdict_log import VerdictLog
 from sora_search.media.probing import uri_of
 
 
@@ -62,6 +53,7 @@ class VideoIndex:
         self._catalog = catalog
         self._lock = lock
         self._cache = VectorCache(path, catalog)
+        self._log = VerdictLog(catalog)
 
     @classmethod
     def open_or_create(cls, path: Path | str, *, encoder: VideoEncoder, wait: bool = False) -> Self:
@@ -80,11 +72,7 @@ class VideoIndex:
             OSError: If the folder cannot be written.
         """
         folder = Path(path)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = IndexLock(folder / LOCK_NAME, wait=wait)
-        except OSError as error:
-            raise _unwritable(error, folder) from error
+        lock = lock_folder(folder, create=True, wait=wait)
         return cls._open_writer(folder, lock, encoder, create=True)
 
     @classmethod
@@ -114,13 +102,10 @@ class VideoIndex:
         """
         folder = Path(path)
         if not read_only and (folder / CATALOG_NAME).is_file():
-            try:
-                lock = IndexLock(folder / LOCK_NAME, wait=wait)
-            except OSError as error:
-                raise _unwritable(error, folder) from error
+            lock = lock_folder(folder, create=False, wait=wait)
             return cls._open_writer(folder, lock, encoder, create=False)
         if not (folder / CATALOG_NAME).is_file():
-            _check_not_lost(folder)
+            check_not_lost(folder)
         catalog = Catalog.open(folder / CATALOG_NAME, writable=False)
         try:
             index = cls(folder, catalog, None)
@@ -135,49 +120,20 @@ class VideoIndex:
     def _open_writer(
         cls, folder: Path, lock: IndexLock, encoder: VideoEncoder | None, *, create: bool
     ) -> Self:
-        # Alembic takes a tenth of a second to import, and only writers migrate.
-        from sora_search.index.migration import migrate
-
-        catalog: Catalog | None = None
         try:
-            path = folder / CATALOG_NAME
-            if not path.is_file():
-                _check_not_lost(folder)
-            catalog = Catalog(path, writable=True, create=create)
-            migrate(catalog)
-            if create and catalog.state() is None:
-                assert encoder is not None
-                catalog.initialize(
-                    model_id=encoder.model_id,
-                    dim=encoder.dim,
-                    sampling=_sampling_of(encoder),
-                    structure=DEFAULT_STRUCTURE,
-                )
-            index = cls(folder, catalog, lock)
-            if encoder is not None:
-                index.require_model(encoder)
-            index._tidy()
-        except BaseException:
-            if catalog is not None:
+            catalog = open_writable(folder, encoder if create else None)
+            try:
+                index = cls(folder, catalog, lock)
+                if encoder is not None:
+                    index.require_model(encoder)
+                tidy(folder, index._state)
+            except BaseException:
                 catalog.close()
+                raise
+        except BaseException:
             lock.release()
             raise
         return index
-
-    def _tidy(self) -> None:
-        """Put right what an earlier writer left behind when it was killed."""
-        try:
-            manifest = read_manifest(self.path)
-        except IndexDamagedError:  # said when the FAISS file is looked for
-            return
-        is_new = manifest is None and self._state.generation == 0
-        # The catalog was put back from a copy: the ids that it gives out next are in
-        # the FAISS file already, for other vectors. The file must never count again.
-        is_ahead = manifest is not None and manifest.generation > self._state.generation
-        if is_new or is_ahead:
-            manifest = manifest_of(self._state, None)
-            write_manifest(self.path, manifest)
-        delete_stale_files(self.path, manifest)
 
     def close(self) -> None:
         """Let go of the files and the lock without saving; more than once is fine."""
@@ -368,7 +324,7 @@ class VideoIndex:
         Raises:
             OSError: If the query file cannot be read.
         """
-        return self._catalog.verdicts(None if query is None else content_id_of(query))
+        return self._log.lines(None if query is None else content_id_of(query))
 
     def decisions(self, query: Path | str) -> dict[int, Decision]:
         """What stands about a query file, by the id of each video that is in the index.
@@ -378,7 +334,7 @@ class VideoIndex:
         Raises:
             OSError: If the query file cannot be read.
         """
-        if not self._catalog.has_verdicts():
+        if self._log.is_empty():
             return {}
         return {
             verdict.video_id: verdict.decision
@@ -472,16 +428,14 @@ class VideoIndex:
             ValueError: If `decision` is another word or `by` is empty.
             OSError: If the query file cannot be read.
         """
-        if decision not in get_args(Decision):
-            raise ValueError(f"need one of {', '.join(get_args(Decision))}, got {decision=}")
         known = self.find(video)
-        return self._catalog.add_verdict(
+        return self._log.add(
             decision,
             query_content_id=content_id_of(query),
             query_uri=uri_of(query),
             video_content_id=known.content_id,
             video_uri=known.uris[0],
-            decided_by=_name_of(by),
+            by=by,
         )
 
     def undo_verdict(self, verdict_id: int, *, by: str | None = None) -> Verdict:
@@ -492,7 +446,7 @@ class VideoIndex:
             ConfigError: If `by` is None and the user has no name.
             ValueError: If `by` is empty.
         """
-        return self._catalog.undo_verdict(verdict_id, decided_by=_name_of(by))
+        return self._log.undo(verdict_id, by=by)
 
     def save(self) -> None:
         """Write the FAISS file and its manifest, so that the next open finds all in it.
@@ -538,48 +492,6 @@ _MAX_DIGITS = len(str(MAX_ID))
 # How far a row of float16 may be from length 1: 256 roundings of 1/2048 of a value each
 # add up to less than a thousandth; ten times that is a mistake of the caller.
 _UNIT_TOLERANCE = 1e-2
-
-
-def _sampling_of(encoder: VideoEncoder) -> dict[str, Any]:
-    sampling = getattr(encoder, "sampling", None)
-    if dataclasses.is_dataclass(sampling) and not isinstance(sampling, type):
-        return dataclasses.asdict(sampling)
-    return {}
-
-
-def _name_of(by: str | None) -> str:
-    """Who decides: `by`, or the user of this process."""
-    if by is not None:
-        if not by.strip():
-            raise ValueError(f"need a name, got {by=}")
-        return by
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError) as error:  # as the version of Python has it
-        raise ConfigError("your user has no name: say who decides with --by NAME") from error
-
-
-def _check_not_lost(folder: Path) -> None:
-    """Never make a new catalog beside the remains of an old one."""
-    if (folder / MANIFEST_NAME).exists():
-        raise IndexDamagedError(
-            f"{str(folder / CATALOG_NAME)!r} is gone, but {MANIFEST_NAME} is there: put it back, "
-            f"or delete {str(folder)!r} and run `sora-search index` again"
-        )
-
-
-def _unwritable(error: OSError, folder: Path) -> OSError:
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return PermissionError(
-            error.errno,
-            "the index cannot be written: choose another folder with --index DIR",
-            os.fspath(folder),
-        )
-    if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return NotADirectoryError(
-            errno.ENOTDIR, "the index must be a folder, not a file", os.fspath(folder)
-        )
-    return error
 
 
 def _fair_quota(counts: NDArray[np.int64], num: int) -> int:

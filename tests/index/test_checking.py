@@ -276,7 +276,7 @@ def test_reading_damaged_vectors_says_so(tmp_path):
 
 def test_vectors_that_are_no_vectors_are_found(tmp_path):
     made_index(tmp_path, NAMES)
-    with VideoIndex.open(tmp_path, read_only=False) as index, index._catalog._writing() as session:
+    with VideoIndex.open(tmp_path, read_only=False) as index, index._catalog.writing() as session:
         from sora_search.index.rows import to_vectors_row
         from sora_search.index.tables import VectorsRow
 

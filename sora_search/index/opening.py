@@ -1,0 +1,124 @@
+"""Opening the folder of an index: who may write, what must be there, what was left behind."""
+
+import dataclasses
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+from sora_search.datatypes import VideoEncoder
+from sora_search.errors import IndexDamagedError
+from sora_search.index.caching import manifest_of
+from sora_search.index.catalog import CATALOG_NAME, Catalog
+from sora_search.index.locking import LOCK_NAME, IndexLock
+from sora_search.index.manifest import (
+    MANIFEST_NAME,
+    delete_stale_files,
+    read_manifest,
+    write_manifest,
+)
+from sora_search.index.records import CatalogState
+from sora_search.index.vector_index import DEFAULT_STRUCTURE
+
+
+def lock_folder(folder: Path, *, create: bool, wait: bool) -> IndexLock:
+    """Become the one writer of an index.
+
+    Args:
+        folder: Of the index.
+        create: Make it if it is not there.
+        wait: Wait for another writer to finish instead of raising.
+
+    Raises:
+        IndexLockedError: If another process is writing.
+        OSError: If the folder cannot be written.
+    """
+    try:
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        return IndexLock(folder / LOCK_NAME, wait=wait)
+    except OSError as error:
+        raise _unwritable(error, folder) from error
+
+
+def open_writable(folder: Path, encoder: VideoEncoder | None) -> Catalog:
+    """The catalog for the one writer, with the newest schema.
+
+    Args:
+        folder: Of the index.
+        encoder: Whose vectors a new index will hold; None makes none.
+
+    Raises:
+        IndexSchemaError: If a newer version of the program made it.
+        IndexDamagedError: If it cannot be read, or was lost.
+    """
+    # Alembic takes a tenth of a second to import, and only writers migrate.
+    from sora_search.index.migration import migrate
+
+    path = folder / CATALOG_NAME
+    if not path.is_file():
+        check_not_lost(folder)
+    catalog = Catalog(path, writable=True, create=encoder is not None)
+    try:
+        migrate(catalog)
+        if encoder is not None and catalog.state() is None:
+            catalog.initialize(
+                model_id=encoder.model_id,
+                dim=encoder.dim,
+                sampling=_sampling_of(encoder),
+                structure=DEFAULT_STRUCTURE,
+            )
+    except BaseException:
+        catalog.close()
+        raise
+    return catalog
+
+
+def check_not_lost(folder: Path) -> None:
+    """Never make a new catalog beside the remains of an old one.
+
+    Raises:
+        IndexDamagedError: If there are any.
+    """
+    if (folder / MANIFEST_NAME).exists():
+        raise IndexDamagedError(
+            f"{str(folder / CATALOG_NAME)!r} is gone, but {MANIFEST_NAME} is there: put it back, "
+            f"or delete {str(folder)!r} and run `sora-search index` again"
+        )
+
+
+def tidy(folder: Path, state: CatalogState) -> None:
+    """Put right what an earlier writer left behind when it was killed."""
+    try:
+        manifest = read_manifest(folder)
+    except IndexDamagedError:  # said when the FAISS file is looked for
+        return
+    is_new = manifest is None and state.generation == 0
+    # The catalog was put back from a copy: the ids that it gives out next are in
+    # the FAISS file already, for other vectors. The file must never count again.
+    is_ahead = manifest is not None and manifest.generation > state.generation
+    if is_new or is_ahead:
+        manifest = manifest_of(state, None)
+        write_manifest(folder, manifest)
+    delete_stale_files(folder, manifest)
+
+
+def _sampling_of(encoder: VideoEncoder) -> dict[str, Any]:
+    sampling = getattr(encoder, "sampling", None)
+    if dataclasses.is_dataclass(sampling) and not isinstance(sampling, type):
+        return dataclasses.asdict(sampling)
+    return {}
+
+
+def _unwritable(error: OSError, folder: Path) -> OSError:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PermissionError(
+            error.errno,
+            "the index cannot be written: choose another folder with --index DIR",
+            os.fspath(folder),
+        )
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return NotADirectoryError(
+            errno.ENOTDIR, "the index must be a folder, not a file", os.fspath(folder)
+        )
+    return error
