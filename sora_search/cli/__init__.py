@@ -60,10 +60,20 @@ app = SoraTyper(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("index", epilog="Example: sora-search index ./videos")(index_command)
-app.command("query", epilog="Example: sora-search query clip.mp4 --save answer.jpg")(query_command)
+app.command(
+    "index", short_help="Add or update videos.", epilog="Example: sora-search index ./videos"
+)(index_command)
+app.command(
+    "query",
+    short_help="Find the videos that a clip came from.",
+    epilog="Example: sora-search query clip.mp4 --save answer.jpg",
+)(query_command)
 app.command("info", epilog="Example: sora-search info --list")(info_command)
-app.command("remove", epilog="Example: sora-search remove ./videos/old.mp4")(remove_command)
+app.command(
+    "remove",
+    short_help="Take videos out of the index.",
+    epilog="Example: sora-search remove ./videos/old.mp4",
+)(remove_command)
 app.command("check", epilog="Example: sora-search check --repair")(check_command)
 app.command("evaluate", epilog="Example: sora-search evaluate --videos ./videos")(evaluate_command)
 app.add_typer(verdict_app, name="verdict")

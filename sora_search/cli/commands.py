@@ -19,6 +19,10 @@ class SoraCommand(TyperCommand):
         ]
         return ["[OPTIONS]", *arguments]
 
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The line of a list of commands: a whole sentence, which goes on below if it is long."""
+        return super().get_short_help_str(max(limit, 200))
+
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
         """Write the lists of arguments and of options."""
         arguments, options = [], []

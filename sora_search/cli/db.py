@@ -14,7 +14,11 @@ db_app = SoraTyper(
 )
 
 
-@db_app.command("current", epilog="Example: sora-search db current")
+@db_app.command(
+    "current",
+    short_help="Say which layout the index has.",
+    epilog="Example: sora-search db current",
+)
 def current_command(
     index: IndexOption = None, as_json: JsonOption = False, config_file: ConfigOption = None
 ) -> None:
@@ -33,7 +37,11 @@ def current_command(
         raise typer.Exit(ExitCode.NOT_READY)
 
 
-@db_app.command("upgrade", epilog="Example: sora-search db upgrade")
+@db_app.command(
+    "upgrade",
+    short_help="Bring the layout of the index up to date.",
+    epilog="Example: sora-search db upgrade",
+)
 def upgrade_command(
     index: IndexOption = None,
     wait: WaitOption = False,

@@ -52,7 +52,9 @@ DataOption = Annotated[
 
 
 @model_app.command(
-    "train", epilog="Example: sora-search model train --data ./clips --output runs/mine"
+    "train",
+    short_help="Train a model on your own clips.",
+    epilog="Example: sora-search model train --data ./clips --output runs/mine",
 )
 def train_command(
     data: DataOption,
@@ -250,7 +252,11 @@ def _words(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-@model_app.command("evaluate", epilog="Example: sora-search model evaluate --data ./clips")
+@model_app.command(
+    "evaluate",
+    short_help="Measure how often a model finds the right clip.",
+    epilog="Example: sora-search model evaluate --data ./clips",
+)
 def evaluate_command(
     data: DataOption,
     suite: Annotated[
@@ -327,7 +333,11 @@ def evaluate_command(
             print_line(line)
 
 
-@model_app.command("export", epilog="Example: sora-search model export runs/mine/model")
+@model_app.command(
+    "export",
+    short_help="Write the file of a model that `index` runs.",
+    epilog="Example: sora-search model export runs/mine/model",
+)
 def export_command(
     name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A model, as training left it.")],
 ) -> None:

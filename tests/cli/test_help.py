@@ -42,6 +42,12 @@ def test_help_names_no_types_of_python(command):
     assert not re.search(r"[<>{}]|\[\[|\bPath\b", shown)
 
 
+@pytest.mark.parametrize("group", [[], ["verdict"], ["db"], ["model"]], ids=" ".join)
+def test_lists_of_commands_cut_nothing_off(group):
+    _, listed = sora_search(*group, "--help").stdout.split("Commands:")
+    assert "..." not in listed
+
+
 def test_arguments_are_named_as_they_are_given():
     assert "Usage: sora-search index [OPTIONS] PATH...\n" in sora_search("index", "-h").stdout
     shown = sora_search("verdict", "add", "-h").stdout

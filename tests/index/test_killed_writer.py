@@ -42,10 +42,11 @@ def assert_consistent(index: VideoIndex) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to try many runs quickly")
 def test_a_writer_killed_before_any_step_leaves_an_index_that_goes_on(tmp_path, stride):
     tests = Path(killed_writer.__file__).parent
+    path = os.pathsep.join(map(str, (tests, tests.parent)))  # the package beside these tests
     subprocess.run(
         [sys.executable, killed_writer.__file__, tmp_path, str(stride)],
         check=True,
-        env=os.environ | {"PYTHONPATH": str(tests), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )
     folders = sorted(
         (path for path in tmp_path.iterdir() if path.is_dir()), key=lambda p: int(p.name)
