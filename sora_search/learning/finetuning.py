@@ -378,16 +378,16 @@ def held_out(
         return None
     groups = np.array(views.groups)[before.clips][counted].tolist()
     now, then = after.ranks[counted] == 1, before.ranks[counted] == 1
-    precisions = [ranks.precisions[counted] for ranks in (after, before)]
+    found, missed = after.precisions[counted], before.precisions[counted]
     return HeldOutFigures(
         num_queries=int(counted.sum()),
         num_groups=len(set(groups)),
         rank_1_before=float(then.mean()),
         rank_1_after=float(now.mean()),
         rank_1_error=metrics.paired_difference(now, then, groups).standard_error,
-        mean_ap_before=float(precisions[1].mean()),
-        mean_ap_after=float(precisions[0].mean()),
-        mean_ap_error=metrics.paired_difference(*precisions, groups=groups).standard_error,
+        mean_ap_before=float(missed.mean()),
+        mean_ap_after=float(found.mean()),
+        mean_ap_error=metrics.paired_difference(found, missed, groups).standard_error,
         chance=before.chance,
     )
 
