@@ -142,7 +142,7 @@ class FinetuneReport:
         lesson: What was learned from: `labels` or `edits`.
         num_videos: Videos that were learned from.
         num_unlabeled: Videos left out because others have labels.
-        num_labels: Different labels; 0 for edits.
+        num_labels: Different labels that the videos have, learned from or not.
         num_groups: Groups of the videos.
         held_out: Before and after on what was held out; None if nothing could be asked.
         failures: Videos that could not be read, a line each.
@@ -164,6 +164,8 @@ class FinetuneReport:
         """What happened, as text for people."""
         kinds = f"{self.num_labels} labels" if self.lesson == "labels" else "edits, not labels"
         yield f"learned from {self.num_videos} videos in {self.num_groups} groups: {kinds}"
+        if self.lesson == "edits" and self.num_labels:
+            yield f"none of {self.num_labels} labels has clips in two groups: they teach nothing"
         if self.num_unlabeled:
             yield f"{self.num_unlabeled} videos without a label were left out"
         held_out = self.held_out
@@ -254,7 +256,7 @@ def finetune(
         lesson=lesson,
         num_videos=len(read),
         num_unlabeled=len(dataset) - len(clips),
-        num_labels=len({clip.label for clip in read}) if lesson == "labels" else 0,
+        num_labels=len({clip.label for clip in read if clip.label}),
         num_groups=len({clip.group for clip in read}),
         held_out=measured,
         failures=failures,

@@ -11,6 +11,7 @@ from sora_search.errors import ConfigError, TrainingError
 from sora_search.learning.datasets import Clip, ClipDataset
 from sora_search.learning.finetuning import (
     FinetuneConfig,
+    FinetuneReport,
     HeldOutFigures,
     _folds,
     _lesson,
@@ -160,3 +161,20 @@ def test_what_cannot_teach_is_refused() -> None:
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FinetuneConfig(**wrong)
+
+
+def test_a_report_says_why_labels_were_not_used_and_that_nothing_could_be_measured() -> None:
+    report = FinetuneReport("a-1", "b-1", "edits", 9, 0, 8, 9, None, (), 1.0)
+    learned, why, not_measured = report.lines()
+    assert learned == "learned from 9 videos in 9 groups: edits, not labels"
+    assert why == "none of 8 labels has clips in two groups: they teach nothing"
+    assert "nothing could be held out" in not_measured
+
+
+def test_a_report_says_when_it_does_not_help() -> None:
+    held_out = HeldOutFigures(40, 9, 0.5, 0.4, 0.05, 0.5, 0.5, 0.05, 0.1)
+    report = FinetuneReport("a-1", "b-1", "labels", 40, 3, 4, 9, held_out, (), 1.0)
+    lines = list(report.lines())
+    assert lines[1] == "3 videos without a label were left out"
+    assert "rank 1 50.0 -> 40.0 (-10.0 ± 5.0), mAP 50.0 -> 50.0 (+0.0 ± 5.0);" in lines[2]
+    assert lines[-1] == "it does not help: stay with b-1"
