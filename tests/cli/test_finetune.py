@@ -85,6 +85,12 @@ def test_the_file_is_a_model_for_every_command(
     assert refused.exit_code == 4
     assert model_id in refused.stderr
 
+    measured = printed_json(
+        *("model", "evaluate", "--data", tmp_path / "videos", "--suite", "actions"),
+        *("-j1", "--json", "--model", path),
+    )
+    assert measured["model_id"] == model_id
+
     listed = printed_json("model", "list", path.parent, "--json")["models"]
     assert listed[-1] == {"name": str(path), "model_id": model_id}
     shown = printed_json("model", "show", path, "--json")
