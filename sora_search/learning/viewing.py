@@ -197,11 +197,12 @@ def _decoded_pieces(
             frames = decode_clip(Clip(clip.path, span=span), STORED_FRAMES)
         except ValueError:  # the header claimed more than there is
             continue
-        if isinstance(frames, str) and span is spans[0]:
-            return frames
         if not isinstance(frames, str):
             pieces.append(frames)
-    return pieces
+    if pieces:
+        return pieces
+    whole = decode_clip(clip, STORED_FRAMES)
+    return whole if isinstance(whole, str) else [whole]
 
 
 def _as_tensor(frames: NDArray[np.uint8]) -> Tensor:

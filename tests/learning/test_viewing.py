@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_videos import write_small_video
+from video_files import cut_file
 
 from sora_search.learning.datasets import Clip
 from sora_search.learning.viewing import MAX_PIECES, Lesson, look
@@ -39,3 +40,10 @@ def test_of_a_long_video_some_pieces_are_seen_and_what_is_unreadable_is_named(
     assert ((plain * changed).sum(axis=1) < 0.9999).all()
     again = look(clips, EncoderSpec(), lesson, 1)
     np.testing.assert_array_equal(seen.views.rows, again.views.rows)
+
+
+def test_of_a_video_that_was_cut_off_what_is_there_is_seen(files: Path, tmp_path: Path) -> None:
+    path = cut_file(files / "long.mkv", tmp_path / "cut.mkv", share=0.2)
+    seen = look([Clip(path, group="cut")], EncoderSpec(), "edits", 1)
+    assert seen.failures == ()
+    assert 1 <= len(seen.views) < MAX_PIECES
