@@ -42,7 +42,7 @@ OWNERS = {
     "onnxruntime": ["sora/encoder.py", "sora/export.py"],
     "torch": ["sora", "learning"],
     "onnx": ["sora/export.py"],
-    "safetensors": ["sora/checkpoint.py"],
+    "safetensors": ["sora/adapter.py", "sora/checkpoint.py"],
     "tensorboard": ["learning/training.py"],
     "PIL": ["media/rendering.py"],
     "cv2": [

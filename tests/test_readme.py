@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import make_videos, sora_search
+from small_videos import write_small_video
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -19,6 +20,9 @@ copies_steps = 1
 frames_per_step = 4
 meaning_steps = 1
 meaning_clips = 2
+
+[finetune]
+views = 1
 """
 
 
@@ -35,6 +39,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"videos/{old}.mp4").rename(folder / f"videos/{new}.mp4")
     shutil.copytree(folder / "videos", folder / "clips")
     shutil.copyfile(folder / "clip.mp4", folder / "clips/three.mp4")
+    (folder / "labeled").mkdir()
+    rows = [f"{i}.mkv,{'ab'[i % 2]}" for i in range(8)]
+    for i in range(8):
+        write_small_video(folder / f"labeled/{i}.mkv", i)
+    (folder / "labeled/manifest.csv").write_text("\n".join(["path,label", *rows]))
     (folder / "sora-search.toml").write_text(SHORT_TRAINING)
     return folder
 

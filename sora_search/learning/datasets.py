@@ -192,7 +192,7 @@ def _decode_all(
     frames = np.lib.format.open_memmap(partial_path, "w+", np.uint8, shape)
     failures: dict[str, str] = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        decoded = pool.map(partial(_decode_clip, num_frames=STORED_FRAMES), dataset, chunksize=4)
+        decoded = pool.map(partial(decode_clip, num_frames=STORED_FRAMES), dataset, chunksize=4)
         for i, result in enumerate(decoded):
             if isinstance(result, str):
                 failures[str(i)] = result
@@ -206,7 +206,7 @@ def _decode_all(
     return failures
 
 
-def _decode_clip(clip: Clip, num_frames: int) -> NDArray[np.uint8] | str:
+def decode_clip(clip: Clip, num_frames: int) -> NDArray[np.uint8] | str:
     """Frames ``(T, S, S, 3)`` spread over the clip, or why there are none."""
     sampling = SamplingConfig(frames_per_s=0.01, min_frames=num_frames)
     try:

@@ -24,6 +24,36 @@ def copy_contrast(first: Tensor, second: Tensor, *, temperature: float) -> Tenso
     return functional.cross_entropy(logits, right)
 
 
+def label_contrast(
+    vectors: Tensor, labels: Tensor, groups: Tensor, clips: Tensor, *, temperature: float
+) -> Tensor:
+    """Clips of one label find each other, across recordings (supervised contrast).
+
+    Right answers to a view are other views of its clip, and its label in another group. Its
+    label in its own group is neither right nor wrong, or places and people would be learned
+    instead of what happens there; so with ``labels = groups`` each clip finds itself alone.
+
+    Args:
+        vectors: Views of clips, ``(N, D)``.
+        labels: The number of each one's label, ``(N,)``.
+        groups: Of its group, ``(N,)``.
+        clips: Of its clip, ``(N,)``; each clip has two views or more.
+        temperature: Of the softmax.
+
+    Source: Khosla et al., NeurIPS 2020: the sum over the right answers stands outside the
+    logarithm.
+    """
+    same_label, same_group, same_clip = (
+        numbers[:, None] == numbers[None] for numbers in (labels, groups, clips)
+    )
+    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    right = (same_label & ~same_group | same_clip) & ~itself
+    left_out = itself | same_label & ~right
+    logits = (vectors @ vectors.T / temperature).masked_fill(left_out, float("-inf"))
+    missed = logits.logsumexp(1, keepdim=True) - logits
+    return (missed.masked_fill(~right, 0.0).sum(1) / right.sum(1)).mean()
+
+
 def spread(vectors: Tensor, groups: Tensor) -> Tensor:
     """How close each vector is to its nearest one of another group, as minus log of the gap.
 

@@ -123,7 +123,7 @@ def _load_clips(
     return torch.from_numpy(frames).to(device).permute(0, 1, 4, 2, 3).float().div_(255)
 
 
-def _spread_moments(
+def spread_moments(
     rng: np.random.Generator, num_clips: int, num_frames: int, stored: int
 ) -> NDArray[np.int64]:
     """Frames to look at, in order, ``(B, T)``: spread over a random stretch of each clip."""
@@ -154,7 +154,7 @@ def _distillation_phase(
         rng = batch_rng(config, name, step)
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         chosen = rng.choice(len(weights), num_clips, p=weights)
-        moments = _spread_moments(rng, len(chosen), num_frames, store.frames.shape[1])
+        moments = spread_moments(rng, len(chosen), num_frames, store.frames.shape[1])
         clips = _load_clips(store, chosen, moments, config.device)
         frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
         frames = frames.contiguous(memory_format=torch.channels_last)
@@ -282,7 +282,7 @@ def _meaning_views(
         rng = np.random.default_rng([config.seed, list(PHASES).index("meaning"), 1, i])
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         chosen = np.full(config.meaning_views, i)
-        shown = _spread_moments(rng, len(chosen), model.clip_frames, store.frames.shape[1])
+        shown = spread_moments(rng, len(chosen), model.clip_frames, store.frames.shape[1])
         clips = _load_clips(store, chosen, shown, config.device)
         frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
         frames = frames.contiguous(memory_format=torch.channels_last)

@@ -7,13 +7,16 @@
 The tensors are rounded to float16 once, before anything is exported or compared, so
 that both files answer alike. `model_id` is the name and a digest of the tensors and of
 everything that decides what they are shown; vectors of different ids never meet.
+
+Where a model is named, the file of an adapter (see `adapter`) may stand for the model it
+belongs to, adapted.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 
 from sora_search.errors import ModelNotFoundError
 from sora_search.media.sampling import SamplingConfig
+from sora_search.sora.adapter import SUFFIX, Adapter, find_adapter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,6 +87,11 @@ def model_paths(model: str | Path) -> tuple[Path, Path, Path]:
                 f"{str(model)!r} holds {len(described)} models, not one: name its .json file"
             )
         stem = described[0]
+    elif (adapter := find_adapter(path)) is not None:
+        raise ModelNotFoundError(
+            f"{str(model)!r} is an adapter of {adapter.base_model_id}, not a whole model: "
+            "it needs no export; name the model itself here"
+        )
     elif path.suffix in {".json", ".safetensors", ".onnx"}:
         stem = path.with_suffix(".json")
     else:
@@ -95,9 +104,42 @@ def model_paths(model: str | Path) -> tuple[Path, Path, Path]:
     return stem, stem.with_suffix(".safetensors"), stem.with_suffix(".onnx")
 
 
-def list_models() -> list[str]:
-    """Names of the models that ship."""
-    return sorted(p.stem for p in SHIPPED_DIR.glob("*.json"))
+def list_models(folder: Path | str | None = None) -> list[str]:
+    """Names of the models that ship, or paths of the models and adapters in a folder."""
+    if folder is None:
+        return sorted(p.stem for p in SHIPPED_DIR.glob("*.json"))
+    return [str(p) for p in sorted(Path(folder).glob(f"*{SUFFIX}")) if _is_model(p)]
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        load_card(path)
+    except ModelNotFoundError:
+        return False
+    return True
+
+
+def resolve_model(model: str | Path) -> tuple[str | Path, Adapter | None]:
+    """The whole model whose files are run, and the adapter on it where `model` names one.
+
+    Raises:
+        ModelNotFoundError: If the adapter belongs to a model that is not there.
+    """
+    adapter = find_adapter(model)
+    if adapter is None:
+        return model, None
+    try:
+        base = load_card(adapter.model)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(
+            f"the adapter {str(model)!r} belongs to {adapter.base_model_id}: {error}"
+        ) from error
+    if base.model_id != adapter.base_model_id or base.meaning_dim != len(adapter.meaning):
+        raise ModelNotFoundError(
+            f"the adapter {str(model)!r} belongs to {adapter.base_model_id}, and {adapter.model!r} "
+            f"is {base.model_id}: adapt that one with `sora-search model finetune`"
+        )
+    return adapter.model, adapter
 
 
 def load_card(model: str | Path) -> ModelCard:
@@ -106,6 +148,15 @@ def load_card(model: str | Path) -> ModelCard:
     Raises:
         ModelNotFoundError: If there is no such model or its description cannot be read.
     """
+    base, adapter = resolve_model(model)
+    if adapter is not None:
+        card = load_card(base)
+        return replace(
+            card,
+            name=f"{card.name}-adapted",
+            model_id=adapter.model_id,
+            training={"model": adapter.base_model_id, **adapter.training},
+        )
     path = model_paths(model)[0]
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -185,14 +236,21 @@ def load_network(model: str | Path) -> "SoraNetwork":
 
 
 def load_tensors(model: str | Path) -> "dict[str, Tensor]":
-    """The tensors of a model by name, as they are stored.
+    """The tensors of a model by name, as they are stored; an adapter is folded into them.
 
     Raises:
         ModelNotFoundError: If there is no such model, or its tensors are not those it names.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    base, adapter = resolve_model(model)
+    if adapter is not None:
+        tensors, matrix = load_tensors(base), torch.from_numpy(adapter.matrix)
+        for key in ("meaning_out.weight", "meaning_out.bias"):
+            tensors[key] = matrix @ tensors[key].float()
+        return tensors
     card, path = load_card(model), model_paths(model)[1]
     try:
         tensors = load_file(path)

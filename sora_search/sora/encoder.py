@@ -31,6 +31,7 @@ from sora_search.sora.checkpoint import (
     load_card,
     load_network,
     model_paths,
+    resolve_model,
 )
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -169,7 +170,8 @@ class OnnxEncoder(SoraEncoder):
     def __init__(self, spec: EncoderSpec) -> None:
         import onnxruntime  # .3 s that a user of the torch encoder need not wait
 
-        path = model_paths(spec.model)[2]
+        base, adapter = resolve_model(spec.model)
+        path = model_paths(base)[2]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = spec.threads
         options.inter_op_num_threads = 1
@@ -181,9 +183,12 @@ class OnnxEncoder(SoraEncoder):
             )
         except Exception as error:  # its errors share no base class
             raise ModelNotFoundError(f"cannot load the model {str(path)!r}: {error}") from error
-        super().__init__(
-            load_card(spec.model), spec, lambda clips: session.run(None, {"frames": clips})[0]
-        )
+
+        def run(clips: NDArray[np.uint8]) -> NDArray[Any]:
+            vectors: NDArray[Any] = session.run(None, {"frames": clips})[0]
+            return vectors if adapter is None else adapter.apply(vectors)
+
+        super().__init__(load_card(spec.model), spec, run)
 
 
 class TorchEncoder(SoraEncoder):
@@ -209,7 +214,8 @@ def load_encoder(
     """A model ready to embed videos: in ONNX Runtime on the CPU, in torch on a GPU.
 
     Args:
-        model: The name of a shipped model, or the path of one of its files or its folder.
+        model: The name of a shipped model, the path of one of its files or its folder, or that
+            of an adapter.
         device: `auto` and `cpu` run on the CPU and load no torch; `cuda` needs a GPU.
         threads: Threads of one operation.
 

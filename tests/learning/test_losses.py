@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sora_search.learning.losses import copy_contrast, relations, spread
+from sora_search.learning.losses import copy_contrast, label_contrast, relations, spread
 
 
 def unit(num: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
@@ -50,3 +50,32 @@ def test_relations_are_zero_when_they_agree_and_grow_when_they_do_not() -> None:
     near = functional.normalize(near, dim=1)
     close = relations(near, vectors, temperature=0.1).item()
     assert 0 < close < relations(far, vectors, temperature=0.1).item()
+
+
+def test_contrast_of_labels_by_hand() -> None:
+    # Views 0 and 1 are one clip, 2 its label in another group, 3 its label in its own group
+    # (neither right nor wrong), 4 another label; every product but those with 4 is 1.
+    vectors = torch.tensor([[1.0, 0.0]] * 4 + [[0.0, 1.0]] * 2)
+    labels = torch.tensor([0, 0, 0, 0, 1, 1])
+    groups = torch.tensor([0, 0, 1, 0, 2, 2])
+    clips = torch.tensor([0, 0, 1, 2, 3, 3])
+    first = math.log(2 * math.e + 2) - 1  # 0, 1: two right answers, two wrong ones
+    third = math.log(3 * math.e + 2) - 1  # 2: three right answers
+    fourth = math.log(math.e + 2) - 1  # 3: one right answer, in another group
+    last = math.log(math.e + 4) - 1  # 4, 5: each other, four wrong ones
+    expected = (2 * first + third + fourth + 2 * last) / 6
+    found = label_contrast(vectors, labels, groups, clips, temperature=1.0)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_contrast_of_labels_that_are_groups_is_that_of_clips_without_their_group() -> None:
+    first, second = unit(4), unit(4, seed=1)
+    groups, clips = torch.tensor([0, 0, 1, 2]).repeat(2), torch.arange(4).repeat(2)
+    both = torch.cat([first, second])
+    total = 0.0
+    for i in range(8):
+        kept = [j for j in range(8) if groups[j] != groups[i] or (j % 4 == i % 4 and j != i)]
+        weights = {j: math.exp(float(both[i] @ both[j]) / 0.2) for j in kept}
+        total -= math.log(weights[(i + 4) % 8] / sum(weights.values())) / 8
+    found = label_contrast(both, groups, groups, clips, temperature=0.2)
+    assert found.item() == pytest.approx(total, rel=1e-5)
