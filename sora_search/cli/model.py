@@ -215,6 +215,7 @@ def finetune_command(
         typer.Option(
             "--jobs",
             "-j",
+            metavar="N",
             help="Processes that look at videos (default: all cores).",
             show_default=False,
         ),
