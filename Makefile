@@ -38,7 +38,7 @@ train: $(INSTALLED)
 VIDEOS ?= demo/videos
 bench: $(INSTALLED)
 	$(RUN) tests/benchmarks/bench_indexing.py --videos $(VIDEOS)
-	$(RUN) tests/benchmarks/bench_search.py --videos $(VIDEOS)
+	$(RUN) -m sora_search evaluate --videos $(VIDEOS) --edits all
 
 $(INSTALLED): pyproject.toml constraints.txt demo-requirements.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed" >&2; exit 1; }
