@@ -100,10 +100,14 @@ def test_a_video_that_cannot_be_read_is_told_and_left_out(folder, tmp_path):
     damaged.write_text("no video")
     failed: list[tuple[Path, Exception]] = []
     outcomes = outcomes_of(
-        videos, tmp_path / "index", on_failure=lambda path, error: failed.append((path, error))
+        videos,
+        tmp_path / "index",
+        edits=["reencode"],
+        num_queries=1,
+        on_failure=lambda path, error: failed.append((path, error)),
     )
     assert [path for path, _ in failed] == [damaged]
     assert isinstance(failed[0][1], MediaError)
-    assert len(outcomes) == 4
+    assert [outcome.edit for outcome in outcomes] == ["reencode"]
     with pytest.raises(MediaError, match=damaged.name):
-        outcomes_of(videos, tmp_path / "again")
+        outcomes_of(videos, tmp_path / "index", num_queries=0)
