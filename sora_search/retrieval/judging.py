@@ -23,6 +23,9 @@ from sora_search.retrieval.windows import Rectangle
 MAX_REFUTED = 2
 """Ranges of one video that may be refuted, or unreadable, before the others are not looked at."""
 
+REPETITION_MOTION = 0.1
+"""How much less motion agrees where an exercise is done again: .75 beside 1.00, .76 beside .94."""
+
 MIN_LOOKS, S_A_LOOK = 6, 8.0
 """So many videos are looked at, and so many ranges of each; of a film, which may be made of pieces
 of many videos, one for each so many seconds. This bounds the time of a search."""
@@ -135,8 +138,7 @@ def judge(
         matches.sort(key=lambda match: -match.score)
         told = [match for match in matches if _is_told(match)]
         if any(match.verified for match in told):
-            # Frames may have shown that two ranges are parts of one.
-            told = _once(match for match in told if match.verified is not False)
+            told = _explained(match for match in told if match.verified is not False)
         else:
             told = told[:1]
         if told:
@@ -149,6 +151,31 @@ def judge(
         if on_progress is not None and place < at_most:
             on_progress(Progress("looking", place + 1, min(len(order), at_most)))
     return judgment
+
+
+def _explained(matches: Iterable[Match]) -> list[Match]:
+    """Those, best first, that a better one does not explain.
+
+    Frames may have shown that two ranges are parts of one. And where seconds of the query are
+    confirmed at one place of a video, another place at which less moves alike is a repetition of
+    the movement: footage that is there twice agrees twice.
+    """
+    kept: list[Match] = []
+    for match in _once(matches):
+        if not any(_is_repetition(match, better) for better in kept):
+            kept.append(match)
+    return kept
+
+
+def _is_repetition(match: Match, better: Match) -> bool:
+    if not better.verified or match.query_span is None or better.query_span is None:
+        return False
+    assert match.evidence is not None
+    assert better.evidence is not None
+    if match.query_span.overlap_s(better.query_span) < match.query_span.duration_s / 2:
+        return False
+    motion = match.evidence.motion
+    return motion is None or motion < (better.evidence.motion or 0.0) - REPETITION_MOTION
 
 
 def _is_told(match: Match) -> bool:

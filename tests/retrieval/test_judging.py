@@ -3,7 +3,7 @@
 import pytest
 from made_library import Library
 
-from sora_search.datatypes import Match, TimeSpan
+from sora_search.datatypes import Evidence, Match, TimeSpan
 from sora_search.errors import VideoDecodeError
 from sora_search.retrieval import judging
 from sora_search.retrieval.alignment import AlignedSpan
@@ -52,6 +52,18 @@ def test_ranges_that_frames_show_to_be_one_are_told_once(library: Library) -> No
     assert match.query_span is not None
     assert match.query_span.start_s < 0.1
     assert match.query_span.end_s > 19
+
+
+def test_a_movement_done_again_is_no_second_place_of_footage() -> None:
+    def told(video_s: float, motion: float | None, verified: bool | None) -> Match:
+        evidence = Evidence("seen", 0.8, 90, 0.9, motion, None)
+        spans = TimeSpan(0, 5), TimeSpan(video_s, video_s + 5)
+        return Match(*spans, motion or 0.5, verified=verified, evidence=evidence)
+
+    best, again = told(1, 1.0, True), told(30, 0.95, True)
+    exercise, still = told(10, 0.75, True), told(20, None, None)
+    assert judging._explained([best, again, exercise, still]) == [best, again]
+    assert judging._explained([still, exercise]) == [still, exercise]
 
 
 def test_a_range_that_cannot_be_read_hides_no_other(
