@@ -7,12 +7,13 @@ searched, and so are videos that are not indexed. What came of each search is an
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
 
 import numpy as np
 
+from sora_search.applications.reviewing import PIECE_S, Footage, read_thumbnails
 from sora_search.applications.tallies import Answer, Outcome
 from sora_search.datatypes import (
     IndexReport,
@@ -26,19 +27,25 @@ from sora_search.errors import ConfigError, MediaError
 from sora_search.index.discovery import find_videos
 from sora_search.index.indexing import index_videos
 from sora_search.index.video_index import VideoIndex
+from sora_search.learning.copies import thumbnails_of
 from sora_search.learning.metrics import temporal_iou
 from sora_search.media.clips import Clip, EditedClip, joined_carrier
-from sora_search.media.editing import EDITS, HARD_EDITS, USUAL_EDITS, edit_clip, read_clip
+from sora_search.media.editing import (
+    CARRIER_S,
+    EDITS,
+    HARD_EDITS,
+    USUAL_EDITS,
+    edit_clip,
+    read_clip,
+)
 from sora_search.media.probing import path_of, probe, uri_of
 from sora_search.media.writing import write_video
+from sora_search.retrieval.scoring import LIKENESS_SCORE
 from sora_search.retrieval.searching import search
 from sora_search.sora.encoder import FileEncoder
 
 MIN_VIDEOS = 4
 """Two to index and two to take other footage from."""
-
-PIECE_S = 20.0
-"""Most seconds of a video that are edited at once: its frames are held."""
 
 PICTURE_SIDE = 360
 """Short side, in pixels, to which larger pictures are brought before they are edited."""
@@ -47,10 +54,12 @@ NUM_RESULTS = 20
 """Videos asked for by each search."""
 
 NUM_CARRIERS = 12
-"""Videos that are joined to what an insert or an excerpt is put into."""
+"""Most videos that are joined to what an insert or an excerpt is put into."""
 
 NEGATIVE = "negative"
 """Stands in the place of an edit where the query is in no indexed video."""
+
+OnFailure = Callable[[Path, Exception], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +71,31 @@ class Suite:
         asked: Those of them that queries are made of, the first ones first.
         carriers: Videos that queries are pasted into; none is indexed.
         negatives: Videos that are asked though nothing of them is indexed.
-        same: For a video those that show the same footage: right answers too.
+        same: For a video those that show the same footage: right answers too. None where it
+            is not known: then the frames of the videos that are named decide.
     """
 
     corpus: Sequence[Path]
     asked: Sequence[Path]
     carriers: Sequence[Path]
     negatives: Sequence[Path]
-    same: Mapping[Path, Collection[Path]] = field(default_factory=dict)
+    same: Mapping[Path, Collection[Path]] | None = None
 
 
 def halved(folder: Path, *, seed: int = 0) -> Suite:
     """Half of the videos of a folder, drawn by chance, to be indexed, the others to ask for.
 
-    Nothing is known about which of them show the same footage: where two do under different
-    names, an answer that is right counts as wrong.
+    The draw knows nothing of what they show. Where two show the same footage under different
+    names, either is right (see `reviewing`).
 
     Raises:
         ConfigError: If there are too few.
     """
     paths = sorted(Path(file.path) for file in find_videos([folder]).files)
     if len(paths) < MIN_VIDEOS:
+        videos = f"{len(paths)} video{'' if len(paths) == 1 else 's'}"
         raise ConfigError(
-            f"{str(folder)!r} holds {len(paths)} videos: give a folder with {MIN_VIDEOS} or more"
+            f"{str(folder)!r} holds {videos}: give a folder with {MIN_VIDEOS} or more"
         )
     drawn = [paths[i] for i in np.random.default_rng(seed).permutation(len(paths))]
     half = (len(drawn) + 1) // 2
@@ -136,77 +147,113 @@ def run_queries(
     num_queries: int,
     num_negatives: int,
     seed: int = 0,
+    keep_dir: Path | None = None,
     on_progress: OnProgress | None = None,
-    on_failure: Callable[[Path, Exception], None] | None = None,
+    on_failure: OnFailure | None = None,
 ) -> Iterator[Outcome]:
     """Ask for edited pieces of `num_queries` videos, then for negatives; see what is found.
 
     Args:
-        index: Holds the corpus of the suite.
+        index: Holds the corpus of the suite; what of it could not be indexed is not asked for.
         encoder: That of the index.
         suite: What to ask.
-        edits: Names from `editing.EDITS`; those that need a longer video are left out.
+        edits: Names from `editing.EDITS`; those that need a longer video are left out, and
+            those that need other footage where there is none.
         num_queries: Videos edited in each of these ways.
         num_negatives: Videos asked that are not indexed.
         seed: Of all that is drawn by chance.
+        keep_dir: An existing folder where the edited pieces stay.
         on_progress: Told after each query.
-        on_failure: Told of each video that cannot be read, which is left out. Without it
-            the error is raised.
+        on_failure: Told once of each video that cannot be read, which is left out; of carriers
+            and negatives the next ones take their place. Without it the error is raised.
 
     Yields:
         What came of each query, as it comes.
     """
-    asked, negatives = suite.asked[:num_queries], suite.negatives[:num_negatives]
-    num_total = len(asked) * len(edits) + len(negatives)
+    indexed = {uri for video in index.videos() for uri in video.uris}
+    asked = [path for path in suite.asked if uri_of(path) in indexed][:num_queries]
+    num_total = len(asked) * len(edits) + min(num_negatives, len(suite.negatives))
     num_done = 0
+    failures = _Failures(on_failure)
 
     def done() -> None:
         if on_progress is not None:
             on_progress(Progress("searching", num_done, num_total))
 
     with tempfile.TemporaryDirectory(prefix="sora-search-") as scratch:
-        query = Path(scratch) / "query.mp4"
         for number, path in enumerate(asked, 1):
             try:
-                for name, edited in _edited(suite, path, edits, [seed, number]):
+                for name, edited, footage in _edited(suite, path, edits, [seed, number], failures):
+                    query = Path(scratch) / "query.mp4"
+                    if keep_dir is not None:
+                        query = keep_dir / f"{number:03}-{path.stem}-{name}.mp4"
                     rate = edited.frames_per_s
                     write_video(query, edited.frames, frames_per_s=rate, crf=23)
-                    yield _asked(index, encoder, suite, query, name, path, edited)
+                    yield _asked(index, encoder, suite, query, name, path, edited, footage)
                     num_done += 1
                     done()
             except (MediaError, OSError) as error:
-                if on_failure is None:
-                    raise
-                on_failure(path, error)
+                failures.add(path, error)
             num_done = number * len(edits)
             done()
-        for path in negatives:
+        num_asked = 0
+        for path in suite.negatives:
+            if num_asked == num_negatives:
+                break
             try:
-                yield _asked(index, encoder, suite, path, NEGATIVE, path, None)
+                yield _asked(index, encoder, suite, path, NEGATIVE, path)
             except (MediaError, OSError) as error:
-                if on_failure is None:
-                    raise
-                on_failure(path, error)
+                failures.add(path, error)
+                continue
+            num_asked += 1
             num_done += 1
             done()
 
 
+class _Failures:
+    """Tells of each video once; raises where there is nobody to tell."""
+
+    def __init__(self, on_failure: OnFailure | None) -> None:
+        self._on_failure = on_failure
+        self._told: set[Path] = set()
+
+    def add(self, path: Path, error: Exception) -> None:
+        if self._on_failure is None:
+            raise error
+        if path not in self._told:
+            self._told.add(path)
+            self._on_failure(path, error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What queries are made of: the piece asked for, and what it is put into."""
+
+    piece: Footage
+    carrier: Footage
+
+
 def _edited(
-    suite: Suite, path: Path, edits: Sequence[str], seed: Sequence[int]
-) -> Iterator[tuple[str, EditedClip]]:
+    suite: Suite, path: Path, edits: Sequence[str], seed: Sequence[int], failures: _Failures
+) -> Iterator[tuple[str, EditedClip, _Sources]]:
     """The edits of a piece of one video, with spans that count from the start of the video."""
     rng = np.random.default_rng(seed)
     duration_s = probe(path).duration_s or 0.0
     start_s = float(rng.uniform(0.0, max(0.0, duration_s - PIECE_S)))
     clip = _piece(path, start_s)
+    piece, nothing = Footage(thumbnails_of(clip)), Footage()
+    order = [suite.carriers[i] for i in rng.permutation(len(suite.carriers))]
     carrier: Clip | None = None
-    order = rng.permutation(len(suite.carriers))[:NUM_CARRIERS]
+    put_into = nothing
+    if any(EDITS[name].needs_carrier for name in edits):
+        pieces = _carrier_pieces(order, failures)
+        if pieces:
+            carrier = joined_carrier(pieces, like=clip, duration_s=CARRIER_S)
+            put_into = Footage(*(thumbnails_of(one) for one in pieces))
     for name in edits:
         edit = EDITS[name]
-        if clip.duration_s < edit.min_duration_s:
+        if clip.duration_s < edit.min_duration_s or (edit.needs_carrier and carrier is None):
             continue
-        if edit.needs_carrier and carrier is None:
-            carrier = joined_carrier([_piece(suite.carriers[i], 0.0) for i in order], like=clip)
         edited = edit_clip(
             name,
             clip,
@@ -214,7 +261,21 @@ def _edited(
             video_hash=path.name,
             carrier=carrier if edit.needs_carrier else None,
         )
-        yield name, edited.later(start_s) if start_s else edited
+        sources = _Sources(piece, put_into if edit.needs_carrier else nothing)
+        yield name, edited.later(start_s) if start_s else edited, sources
+
+
+def _carrier_pieces(paths: Sequence[Path], failures: _Failures) -> list[Clip]:
+    """As many beginnings of videos as a carrier takes, and no more: their frames are held."""
+    pieces: list[Clip] = []
+    for path in paths:
+        if len(pieces) == NUM_CARRIERS or sum(clip.duration_s for clip in pieces) >= CARRIER_S:
+            break
+        try:
+            pieces.append(_piece(path, 0.0))
+        except (MediaError, OSError) as error:
+            failures.add(path, error)
+    return pieces
 
 
 def _piece(path: Path, start_s: float) -> Clip:
@@ -229,13 +290,42 @@ def _asked(
     query: Path,
     name: str,
     path: Path,
-    edited: EditedClip | None,
+    edited: EditedClip | None = None,
+    sources: _Sources | None = None,
 ) -> Outcome:
     started, cpu_started = perf_counter(), process_time()
     answer = search(index, query, encoder=encoder, k=NUM_RESULTS)
     cpu_s, seconds = process_time() - cpu_started, perf_counter() - started
-    right = {path.resolve(), *(other.resolve() for other in suite.same.get(path, ()))}
-    return judged(answer, name, path, right, edited, cpu_s=cpu_s, seconds=seconds)
+    right, left_out = {_indexed_as(path)}, set[Path]()
+    if suite.same is not None:
+        right |= {_indexed_as(other) for other in suite.same.get(path, ())}
+    else:
+        for result in answer.results:
+            file = path_of(result.uri)
+            if file in right:
+                continue
+            if sources is None:
+                if _shows_negative(result, path):
+                    right.add(file)
+            elif sources.piece.is_shown_by(result):
+                right.add(file)
+            elif sources.carrier.is_shown_by(result):
+                left_out.add(file)
+    return judged(answer, name, path, right, edited, left_out, cpu_s=cpu_s, seconds=seconds)
+
+
+def _indexed_as(path: Path) -> Path:
+    """The name under which an index has a file: absolute, links in it not resolved."""
+    return path_of(uri_of(path))
+
+
+def _shows_negative(result: SearchResult, path: Path) -> bool:
+    """Whether an indexed video shows the seconds of a negative that it is named for."""
+    span = result.matches[0].query_span if result.matches else None
+    if span is None or result.score < LIKENESS_SCORE:
+        return False
+    end_s = min(span.end_s, span.start_s + PIECE_S)
+    return Footage(read_thumbnails(path, TimeSpan(span.start_s, end_s))).is_shown_by(result)
 
 
 def judged(
@@ -244,6 +334,7 @@ def judged(
     path: Path,
     right: Collection[Path],
     edited: EditedClip | None,
+    left_out: Collection[Path] = (),
     *,
     cpu_s: float = 0.0,
     seconds: float = 0.0,
@@ -256,21 +347,24 @@ def judged(
         path: The video that it was made of.
         right: All videos that are right.
         edited: The query; None where nothing of the video is indexed.
+        left_out: Videos that show what the query was put into: neither right nor wrong.
         cpu_s: What the search took.
         seconds: What it took by the clock.
     """
     rank, itself = 0, None
     answers = []
-    for place, result in enumerate(answer.results, 1):
+    for result in answer.results:
         files = [path_of(uri) for uri in (result.uri, *result.other_uris)]
+        if any(file in left_out for file in files):
+            continue
         # A negative is in no indexed video, but its cluster may show the same footage.
         is_right = any(file in right for file in files)
-        is_itself = edited is not None and path.resolve() in files
+        is_itself = edited is not None and _indexed_as(path) in files
         answers.append(
             Answer(files[0].name, result.score, result.verified, is_right, bool(result.matches))
         )
         if is_right and not rank:
-            rank = place
+            rank = len(answers)
         if is_itself:
             itself = result
     found = _compared(itself, edited) if edited is not None and itself is not None else {}

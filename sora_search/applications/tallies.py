@@ -12,6 +12,7 @@ from sora_search.learning.metrics import (
     expected_calibration_error,
     micro_average_precision,
     recall_at_zero_false,
+    share_interval,
     standard_error,
 )
 from sora_search.retrieval.scoring import COPY_SCORE
@@ -89,6 +90,8 @@ class EditTally:
         num: Queries.
         rank_1: Share of them with a right video first.
         rank_1_error: Standard error of that, by drawing videos again.
+        rank_1_interval: Where it lies with 95 %, counting each video once: edits of one
+            video are not independent.
         copy: Share with a right video first that is called a copy.
         query_iou: Mean overlap of ranges in the query.
         query_iou_median: Its median.
@@ -106,6 +109,7 @@ class EditTally:
     num: int
     rank_1: float
     rank_1_error: float
+    rank_1_interval: tuple[float, float]
     copy: float
     query_iou: float
     query_iou_median: float
@@ -207,6 +211,7 @@ def tally(outcomes: Sequence[Outcome], *, num_videos: int, negative: str) -> Ben
 def tally_edit(name: str, outcomes: Sequence[Outcome]) -> EditTally:
     """Count the queries of one edit, at least one."""
     first = [float(outcome.rank == 1) for outcome in outcomes]
+    names = [outcome.name for outcome in outcomes]
     query_ious = [outcome.query_iou or 0.0 for outcome in outcomes]
     video_ious = [outcome.video_iou or 0.0 for outcome in outcomes]
     speeds = _known([outcome.speed_error for outcome in outcomes])
@@ -214,7 +219,8 @@ def tally_edit(name: str, outcomes: Sequence[Outcome]) -> EditTally:
         edit=name,
         num=len(outcomes),
         rank_1=float(np.mean(first)),
-        rank_1_error=standard_error(first, [outcome.name for outcome in outcomes]),
+        rank_1_error=standard_error(first, names),
+        rank_1_interval=share_interval(float(np.mean(first)), len(set(names))),
         copy=float(np.mean([outcome.rank == 1 and outcome.is_copy for outcome in outcomes])),
         query_iou=float(np.mean(query_ious)),
         query_iou_median=float(np.median(query_ious)),

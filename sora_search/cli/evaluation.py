@@ -1,6 +1,7 @@
 """`sora-search evaluate`: how well search finds edited pieces of one's own videos."""
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ import typer
 
 import sora_search as ss
 from sora_search.cli.options import (
+    PICTURE_SUFFIXES,
     ConfigOption,
     DeviceOption,
     JsonOption,
@@ -17,6 +19,7 @@ from sora_search.cli.options import (
     VerboseOption,
     load_shared,
     num_cores,
+    require_parent,
     require_paths,
     set_up_logging,
 )
@@ -29,10 +32,11 @@ from sora_search.cli.output import (
     to_object,
 )
 from sora_search.cli.progress import shown_progress
-from sora_search.errors import ConfigError, ExitCode
+from sora_search.errors import ConfigError, ExitCode, MediaError
 
 if TYPE_CHECKING:
     from sora_search.applications.tallies import BenchmarkReport, EditTally
+    from sora_search.learning.metrics import CalibrationBin
 
 
 def evaluate_command(
@@ -58,7 +62,11 @@ def evaluate_command(
     ] = None,
     keep: Annotated[
         Path | None,
-        typer.Option("--keep", metavar="DIR", help="Keep the index, which the next run uses."),
+        typer.Option(
+            "--keep",
+            metavar="DIR",
+            help="Keep the index, which the next run uses, and the edited pieces.",
+        ),
     ] = None,
     model: ModelOption = None,
     device: DeviceOption = None,
@@ -70,7 +78,8 @@ def evaluate_command(
     """Measure on your own videos how well edited pieces of them are found again.
 
     Half of the videos are indexed. Pieces of these are cropped, mirrored, recompressed and so
-    on, and searched; so are videos that are not indexed, for which nothing is right.
+    on, and searched; so are videos that are not indexed, for which nothing is right. A video
+    that shows the same footage under another name is right too.
     """
     from sora_search.applications.benchmarking import (
         NEGATIVE,
@@ -89,20 +98,36 @@ def evaluate_command(
             f"need --queries >= 1 and no negative numbers, got {queries}, "
             f"--negatives {negatives}, --seed {seed}"
         )
+    if save is not None:
+        if save.suffix.lower() not in PICTURE_SUFFIXES:
+            raise ConfigError(f"--save {str(save)!r} must end in {', '.join(PICTURE_SUFFIXES)}")
+        require_parent(save)
     names = edits_named(edits)
     suite = halved(videos, seed=seed)
     encoder = ss.load_encoder(shared.model, device=shared.device)
     progress = shown_progress(quiet=quiet)
     outcomes = []
+    num_failed = 0
+    interrupted = False
+
+    def failed(path: Path, reason: str) -> None:
+        nonlocal num_failed
+        num_failed += 1
+        print_line(about_file_line("failed", path, reason), error=True)
+
     with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="sora-search-"))
-        place = (keep or Path(scratch)) / "index"
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sora-search-")))
+        place = (keep or scratch) / "index"
         with progress as on_progress:
             report = index_corpus(suite, encoder, place, jobs=num_cores(), on_progress=on_progress)
         for failure in report.failures:
-            _print_failed(ss.path_of(failure.uri), failure.reason)
+            failed(ss.path_of(failure.uri), failure.reason)
         index = stack.enter_context(ss.VideoIndex.open(place, read_only=True))
         num_videos = len(index.videos())
+        if num_videos == 0:
+            raise MediaError(f"none of the {len(suite.corpus)} videos drawn could be indexed")
+        if keep is not None:
+            (keep / "queries").mkdir(exist_ok=True)
         try:
             with progress as on_progress:
                 for outcome in run_queries(
@@ -113,60 +138,52 @@ def evaluate_command(
                     num_queries=queries,
                     num_negatives=negatives,
                     seed=seed,
+                    keep_dir=None if keep is None else keep / "queries",
                     on_progress=on_progress,
-                    on_failure=lambda path, error: _print_failed(path, error_text(error)),
+                    on_failure=lambda path, error: failed(path, error_text(error)),
                 ):
                     outcomes.append(outcome)
         except KeyboardInterrupt:
             if not outcomes:
                 raise
+            interrupted = True
             print_line("interrupted: what was measured until then follows", error=True)
     if not outcomes:
-        raise typer.Exit(ExitCode.FAILURE)
+        raise MediaError("nothing was measured: no query could be made of these videos")
     counted = tally(outcomes, num_videos=num_videos, negative=NEGATIVE)
     if as_json:
-        print_json({"num_videos": num_videos, **to_object(counted)})
+        facts = {"interrupted": interrupted, "num_failed": num_failed, "num_videos": num_videos}
+        print_json({**facts, **to_object(counted)})
     else:
         for line in [f"{num_videos} videos indexed", *benchmark_lines(counted)]:
             print_line(line)
     if save is not None:
-        print_line(f"picture: {_write_reliability(save, counted)}", error=True)
-    if report.failures:
+        _write_reliability(save, counted)
+        if not quiet:
+            print_line(f"picture: {save}", error=True)
+    if interrupted:
+        raise typer.Exit(130)
+    if num_failed:
         raise typer.Exit(ExitCode.PARTIAL)
-
-
-def _print_failed(path: Path, reason: str) -> None:
-    print_line(about_file_line("failed", path, reason), error=True)
 
 
 def benchmark_lines(report: "BenchmarkReport") -> list[str]:
     """A report for people."""
     lines = []
     if report.total is not None:
-        head = [
-            "edit",
-            "n",
-            "rank 1",
-            "+-",
-            "copy",
-            "IoU query",
-            "video",
-            "start",
-            "mirror",
-            "speed",
-            "place",
-            "wrong",
-            "ms",
-        ]
-        rows = [head, *(_edit_row(one) for one in (*report.edits, report.total))]
-        lines += table_lines(rows, right=frozenset(range(1, len(head))))
+        lines += [*_edit_lines((*report.edits, report.total)), ""]
         lines += [
+            "rank 1: share with a right video first, between the bounds with 95 % (counting each"
+            f" video once); by chance {report.chance:.3f}",
+            "copy: of all, with a right video first that is called copy.  wrong: number for which"
+            " a wrong one is",
+            "IoU: overlap of the ranges found with the true ones, of what is not found 0; means."
+            f" Medians of all: {report.total.query_iou_median:.3f} in the query,"
+            f" {report.total.video_iou_median:.3f} in the video",
+            "start: median error in s.  mirror, speed: of the edits told, the share told right"
+            " (speed within 3 %)",
+            "place: median overlap of the part of the picture told with the true one",
             "",
-            "IoU: overlap of the ranges found with the true ones, mean; of a query not found 0."
-            " start: median error in s.",
-            "mirror, speed: told right, of those told; place: median overlap of the part of the"
-            " picture told. wrong: a wrong video called copy.",
-            f"A right video first by chance: {report.chance:.3f}",
             f"recall at zero false reports {_number(report.recall_at_zero_false)},"
             f" uAP {_number(report.micro_average_precision)}",
         ]
@@ -177,12 +194,7 @@ def benchmark_lines(report: "BenchmarkReport") -> list[str]:
         f"expected calibration error of the score {_number(report.calibration_error)}",
     ]
     if report.calibration:
-        bins = [
-            (f"{b.low:.1f}-{b.high:.1f}", str(b.num), f"{b.mean_score:.3f}", f"{b.right:.3f}")
-            for b in report.calibration
-        ]
-        rows = [("score", "answers with ranges", "mean score", "right"), *bins]
-        lines += ["", *table_lines(rows, right=frozenset({1, 2, 3}))]
+        lines += ["", *_calibration_lines(report.calibration)]
     if report.worst:
         lines += ["", "wrong answers with the highest scores:"]
         lines += [
@@ -196,13 +208,32 @@ def benchmark_lines(report: "BenchmarkReport") -> list[str]:
     ]
 
 
+def _edit_lines(tallies: "Sequence[EditTally]") -> list[str]:
+    shares = ("rank 1", "95 %", "copy", "IoU query", "IoU video")
+    known = ("start", "mirror", "speed", "place")
+    head = ("edit", "n", *shares, *known, "wrong", "CPU ms")
+    rows = [head, *(_edit_row(one) for one in tallies)]
+    return table_lines(rows, right=frozenset(range(1, len(head))))
+
+
+def _calibration_lines(calibration: "Sequence[CalibrationBin]") -> list[str]:
+    head = ("score", "answers with ranges", "mean score", "right")
+    rows = [
+        (f"{b.low:.1f}-{b.high:.1f}", str(b.num), f"{b.mean_score:.3f}", f"{b.right:.3f}")
+        for b in calibration
+    ]
+    return table_lines([head, *rows], right=frozenset({1, 2, 3}))
+
+
 def _edit_row(one: "EditTally") -> tuple[str, ...]:
-    shares = (one.rank_1, one.rank_1_error, one.copy, one.query_iou, one.video_iou)
+    low, high = one.rank_1_interval
     known = (one.start_error_s, one.mirror_right, one.speed_right, one.rectangle_iou)
     return (
         one.edit,
         str(one.num),
-        *(f"{share:.3f}" for share in shares),
+        f"{one.rank_1:.3f}",
+        f"{low:.2f}-{high:.2f}",
+        *(f"{share:.3f}" for share in (one.copy, one.query_iou, one.video_iou)),
         *("-" if value is None else f"{value:.2f}" for value in known),
         str(one.num_wrong),
         f"{one.cpu_ms:.0f}",
@@ -213,10 +244,11 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _write_reliability(path: Path, report: "BenchmarkReport") -> Path:
+def _write_reliability(path: Path, report: "BenchmarkReport") -> None:
     from sora_search.media.rendering import PictureRow, draw_reliability, write_side_by_side
 
     bins = [(one.mean_score, one.right, one.num) for one in report.calibration]
-    label = f"share of right answers, by score (error {_number(report.calibration_error)})"
-    row = PictureRow(label, [("", draw_reliability(bins))])
-    return write_side_by_side(path, [row], cell_side=360)
+    label = f"Is the score true? Calibration error {_number(report.calibration_error)}"
+    caption = "Dots: answers with ranges, how many. Best on the line."
+    row = PictureRow(label, [(caption, draw_reliability(bins))])
+    write_side_by_side(path, [row], cell_side=360)

@@ -15,6 +15,7 @@ from sora_search.cli.output import print_line, shown_paths
 from sora_search.errors import ConfigError
 
 Device = Literal["auto", "cpu", "cuda"]
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,16 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def require_parent(save: Path) -> None:
+    """Refuse a picture that has no folder to lie in, before the work and not after it.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if not save.parent.is_dir():
+        raise ConfigError(f"--save {str(save)!r}: there is no folder {str(save.parent)!r}")
 
 
 def require_paths(paths: list[Path]) -> None:

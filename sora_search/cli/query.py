@@ -12,6 +12,7 @@ import typer
 import sora_search as ss
 from sora_search import config
 from sora_search.cli.options import (
+    PICTURE_SUFFIXES,
     ConfigOption,
     DeviceOption,
     IndexOption,
@@ -22,6 +23,7 @@ from sora_search.cli.options import (
     VerboseOption,
     load_shared,
     parse_time,
+    require_parent,
     require_paths,
     set_up_logging,
 )
@@ -44,7 +46,6 @@ logger = logging.getLogger(__name__)
 
 Purpose = Literal["copies", "meaning", "both"]
 Form = Literal["table", "json", "jsonl"]
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,21 +279,16 @@ def _picture_places(save: Path | None, videos: Sequence[Path]) -> list[Path]:
                 f"--save {str(save)!r} is one picture, for one query: name a folder for"
                 f" {len(videos)}"
             )
-        _require_parent(save)
+        require_parent(save)
         return [save]
     if not save.is_dir():
         if save.suffix or save.exists():
             raise ConfigError(
                 f"--save {str(save)!r} must end in {', '.join(PICTURE_SUFFIXES)}, or be a folder"
             )
-        _require_parent(save)
+        require_parent(save)
     digits = len(str(len(videos)))
     return [save / f"{place:0{digits}}-{video.stem}.jpg" for place, video in enumerate(videos, 1)]
-
-
-def _require_parent(save: Path) -> None:
-    if not save.parent.is_dir():
-        raise ConfigError(f"--save {str(save)!r}: there is no folder {str(save.parent)!r}")
 
 
 def _write_picture(answer: ss.SearchAnswer, place: Path, *, quiet: bool, explain: bool) -> None:

@@ -191,6 +191,14 @@ def view_of(clip: Clip, request: FrameRequest) -> FrameBatch:
     return FrameBatch(resize_frames(clip.frames_at(times), request.size), times)
 
 
+def thumbnails_of(clip: Clip) -> NDArray[np.uint8]:
+    """A clip as `same_footage` compares it: gray uint8, shape ``(T, 18, 32)``, at 15 a second."""
+    times = np.arange(0.5 / THUMBNAILS_PER_S, clip.duration_s, 1 / THUMBNAILS_PER_S)
+    small = resize_frames(clip.frames_at(times if len(times) else np.zeros(1)), THUMBNAIL_SIZE)
+    gray: NDArray[np.uint8] = small.mean(axis=3).round().astype(np.uint8)
+    return gray
+
+
 def same_footage(
     thumbnails: Sequence[NDArray[np.uint8]], clusters: Sequence[str]
 ) -> list[SameFootage]:
@@ -268,10 +276,8 @@ def _read(task: _Reading) -> Original | str:
         clip = read_clip(task.clip.path, span=task.clip.span)
     except (MediaError, OSError) as error:
         return f"{task.clip.path}: {error}"
-    times = np.arange(0.5 / THUMBNAILS_PER_S, clip.duration_s, 1 / THUMBNAILS_PER_S)
-    small = resize_frames(clip.frames_at(times if len(times) else np.zeros(1)), THUMBNAIL_SIZE)
-    gray = small.mean(axis=3).round().astype(np.uint8)
-    return Original(task.row, view_of(clip, task.request), clip.duration_s, gray)
+    batch = view_of(clip, task.request)
+    return Original(task.row, batch, clip.duration_s, thumbnails_of(clip))
 
 
 def _edit(task: _Editing) -> list[CopyQuery] | str:

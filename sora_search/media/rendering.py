@@ -111,9 +111,12 @@ def draw_alignment(
 def draw_reliability(bins: Sequence[tuple[float, float, int]], *, side: int = 360) -> Picture:
     """How often answers of a score are right: a dot for each bin, best on the diagonal.
 
+    Dots are not joined: where one bin has five answers and the next a hundred, a line
+    between them would say more than is known.
+
     Args:
-        bins: Mean score, share of right answers, and number of answers; a larger dot stands
-            for more of them.
+        bins: Mean score, share of right answers, and number of answers, which stands beside
+            the dot; a larger dot stands for more of them.
         side: Of the square picture, in pixels.
 
     Returns:
@@ -123,24 +126,28 @@ def draw_reliability(bins: Sequence[tuple[float, float, int]], *, side: int = 36
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(_CAPTION_POINTS)
     left, bottom = 5 * _GAP, side - 5 * _GAP
-    right, top = side - 2 * _GAP, 2 * _GAP
+    right, top = side - 2 * _GAP, 3 * _GAP
     pen.rectangle((left, top, right, bottom), fill=_HOLE)
     pen.line((left, bottom, right, top), fill=_FAINT)
 
     def place(score: float, share: float) -> tuple[float, float]:
         return left + (right - left) * score, bottom - (bottom - top) * share
 
-    points = [place(score, share) for score, share, _ in bins]
-    pen.line(points, fill=_MARK, width=2)
-    for (x, y), (_, _, num) in zip(points, bins, strict=True):
+    for score, share, num in bins:
+        x, y = place(score, share)
         radius = 3 + 2 * math.log10(num)
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_MARK)
+        # Beside the dot, on the side that has room.
+        is_right = score > 0.5
+        spot = (x - radius - 4, y) if is_right else (x + radius + 4, y)
+        pen.text(spot, str(num), fill=_INK, font=font, anchor="rm" if is_right else "lm")
     for value in (0.0, 0.5, 1.0):
         x, y = place(value, value)
         pen.text((x, bottom + 4), f"{value:g}", fill=_FAINT, font=font, anchor="mt")
         pen.text((left - 4, y), f"{value:g}", fill=_FAINT, font=font, anchor="rm")
     middle = (left + right) / 2
     pen.text((middle, side - 2), "score", fill=_INK, font=font, anchor="mb")
+    pen.text((left, 0), "share right", fill=_INK, font=font, anchor="lt")
     return np.asarray(sheet)
 
 
