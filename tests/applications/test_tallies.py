@@ -3,6 +3,7 @@
 import pytest
 
 from sora_search.applications.tallies import Answer, Outcome, tally, tally_edit
+from sora_search.learning.metrics import share_interval
 
 
 def answer(score: float, is_right: bool, *, has_ranges: bool = True, name: str = "v") -> Answer:
@@ -63,6 +64,13 @@ def test_an_edit_is_counted_with_what_was_missed_as_nothing():
     assert counted.num_wrong == 1
     assert counted.cpu_ms == pytest.approx(200)
     assert 0.2 < counted.rank_1_error < 0.35  # sqrt(1/3 * 2/3 / 3) = 0.27
+    assert counted.rank_1_interval == share_interval(1 / 3, 3)
+
+
+def test_many_edits_of_one_video_make_nothing_more_certain():
+    counted = tally_edit("all", [FOUND] * 20)
+    assert counted.rank_1 == 1.0
+    assert counted.rank_1_interval == share_interval(1.0, 1)
 
 
 def test_a_report_counts_queries_and_negatives_apart():

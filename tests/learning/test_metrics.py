@@ -202,3 +202,15 @@ def test_calibration_needs_a_score():
         metrics.expected_calibration_error([], [])
     with pytest.raises(ValueError, match="twice"):
         metrics.calibration_bins([0.5], [True, False])
+
+
+def test_the_interval_of_a_share_is_that_of_wilson():
+    # 8 of 10: (.8 + .19208) / 1.38416 +- sqrt(3.8416 (.016 + .009604)) / 1.38416.
+    low, high = metrics.share_interval(0.8, 10)
+    assert (low, high) == pytest.approx((0.49016, 0.94331), abs=1e-4)
+    # All of four: 4 / (4 + 1.96^2).
+    assert metrics.share_interval(1.0, 4) == pytest.approx((4 / 7.8416, 1.0))
+    assert metrics.share_interval(0.0, 4) == pytest.approx((0.0, 1 - 4 / 7.8416))
+    for share, num in ((0.5, 0), (1.5, 3), (float("nan"), 3)):
+        with pytest.raises(ValueError, match="need a share"):
+            metrics.share_interval(share, num)
