@@ -249,6 +249,6 @@ def _write_reliability(path: Path, report: "BenchmarkReport") -> None:
 
     bins = [(one.mean_score, one.right, one.num) for one in report.calibration]
     label = f"Is the score true? Calibration error {_number(report.calibration_error)}"
-    caption = "Dots: answers with ranges, how many. Best on the line."
+    caption = "Numbers: how many answers. Best: on the line."
     row = PictureRow(label, [(caption, draw_reliability(bins))])
     write_side_by_side(path, [row], cell_side=360)
