@@ -123,7 +123,7 @@ def evaluate_command(
         for failure in report.failures:
             failed(ss.path_of(failure.uri), failure.reason)
         index = stack.enter_context(ss.VideoIndex.open(place, read_only=True))
-        num_videos = len(index.videos())
+        num_videos = index.num_videos
         if num_videos == 0:
             raise MediaError(f"none of the {len(suite.corpus)} videos drawn could be indexed")
         if keep is not None:

@@ -12,6 +12,7 @@ from sora_search.cli.options import (
     ConfigOption,
     DeviceOption,
     IndexOption,
+    JobsOption,
     JsonOption,
     ModelOption,
     QuietOption,
@@ -55,16 +56,7 @@ def index_command(
     index: IndexOption = None,
     model: ModelOption = None,
     device: DeviceOption = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            metavar="N",
-            help="Processes at work (default: all cores).",
-            show_default=False,
-        ),
-    ] = None,
+    jobs: JobsOption = None,
     prune: Annotated[
         bool,
         typer.Option(

@@ -17,9 +17,11 @@ from sora_search.cli.commands import SoraTyper
 from sora_search.cli.options import (
     ConfigOption,
     DeviceOption,
+    JobsOption,
     JsonOption,
     ModelOption,
     QuietOption,
+    SeedOption,
     VerboseOption,
     load_shared,
     num_cores,
@@ -99,26 +101,9 @@ def train_command(
             show_default=False,
         ),
     ] = [],  # noqa: B006
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            metavar="N",
-            help="Fixes every random choice (default: 0).",
-            show_default=False,
-        ),
-    ] = None,
+    seed: SeedOption = None,
     device: DeviceOption = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            metavar="N",
-            help="Processes that decode (default: all cores).",
-            show_default=False,
-        ),
-    ] = None,
+    jobs: JobsOption = None,
     config_file: ConfigOption = None,
     verbose: VerboseOption = 0,
     quiet: QuietOption = False,
@@ -201,25 +186,8 @@ def finetune_command(
         ),
     ] = [],  # noqa: B006 - Typer copies it
     model: ModelOption = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            metavar="N",
-            help="Fixes every random choice (default: 0).",
-            show_default=False,
-        ),
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            metavar="N",
-            help="Processes that look at videos (default: all cores).",
-            show_default=False,
-        ),
-    ] = None,
+    seed: SeedOption = None,
+    jobs: JobsOption = None,
     as_json: JsonOption = False,
     config_file: ConfigOption = None,
     verbose: VerboseOption = 0,
@@ -385,16 +353,7 @@ def evaluate_command(
     ] = None,
     model: ModelOption = None,
     device: DeviceOption = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            metavar="N",
-            help="Processes that read and edit (default: all cores).",
-            show_default=False,
-        ),
-    ] = None,
+    jobs: JobsOption = None,
     as_json: JsonOption = False,
     config_file: ConfigOption = None,
     verbose: VerboseOption = 0,

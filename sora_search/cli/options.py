@@ -77,6 +77,25 @@ JsonLinesOption = Annotated[
     bool,
     typer.Option("--jsonl", help="Print one JSON document a line, each as soon as it is there."),
 ]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        metavar="N",
+        help="Processes at work (default: all cores).",
+        show_default=False,
+    ),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        help="Fixes every random choice (default: 0).",
+        show_default=False,
+    ),
+]
 WaitOption = Annotated[
     bool,
     typer.Option("--wait", help="Wait while another process writes to the index."),

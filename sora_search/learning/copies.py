@@ -127,7 +127,7 @@ def originals(
         VideoDecodeError: At such a file, without `on_failure`.
     """
     tasks = (_Reading(row, clip, request) for row, clip in enumerate(dataset))
-    yield from _without_failures(_mapped(_read, tasks, jobs), on_failure)
+    yield from _without_failures(mapped(_read, tasks, jobs), on_failure)
 
 
 def copy_queries(
@@ -180,7 +180,7 @@ def copy_queries(
         )
         for row in (range(len(dataset)) if rows is None else rows)
     )
-    for copies in _without_failures(_mapped(_edit, tasks, jobs), on_failure):
+    for copies in _without_failures(mapped(_edit, tasks, jobs), on_failure):
         yield from copies
 
 
@@ -380,7 +380,7 @@ def _code_digest() -> str:
 # Processes
 
 
-def _mapped(
+def mapped(
     work: Callable[[_Task], _Result], tasks: Iterable[_Task], jobs: int
 ) -> Iterator[_Result]:
     """Results in the order of the tasks, a few of them computed ahead by other processes."""

@@ -1,10 +1,8 @@
 """What a model makes of some views of clips: looked at once, so that learning takes seconds."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from typing import Literal
 
 import numpy as np
@@ -15,6 +13,7 @@ from torch import Tensor
 from sora_search.datatypes import FrameBatch, OnProgress, Progress, TimeSpan
 from sora_search.errors import MediaError
 from sora_search.learning import augmentation
+from sora_search.learning.copies import mapped
 from sora_search.learning.datasets import STORED_FRAMES, Clip, decode_clip
 from sora_search.learning.figures import Rows, video_vector
 from sora_search.learning.phases import spread_moments
@@ -104,7 +103,7 @@ def look(
     shown: list[Clip] = []
     read: list[Clip] = []
     failures: list[str] = []
-    for i, result in enumerate(_mapped(tasks, jobs)):
+    for i, result in enumerate(mapped(_views_of, tasks, jobs)):
         if isinstance(result, str):
             failures.append(result)
         else:
@@ -131,14 +130,6 @@ class _Look:
     spec: EncoderSpec
     num_views: int
     seed: tuple[int, int]
-
-
-def _mapped(tasks: Sequence[_Look], jobs: int) -> Iterator[Rows | str]:
-    if jobs == 1:
-        yield from map(_views_of, tasks)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_views_of, tasks, chunksize=2)
 
 
 @cache

@@ -13,7 +13,6 @@ both give the same vectors, and no graph has to be written for it.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.errors import ModelNotFoundError
+from sora_search.sora.files import replace_file
 
 SUFFIX = ".safetensors"
 _FORMAT = "sora-search adapter 1"
@@ -62,14 +62,23 @@ class Adapter:
     @property
     def matrix(self) -> NDArray[np.float32]:
         """What a column of the meaning half is multiplied with, ``(K, K)``."""
-        return np.eye(len(self.meaning), dtype=np.float32) + self.meaning.astype(np.float32)
+        return _matrix(self.meaning)
 
     def apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Vectors ``(..., D)`` of the model as the adapted model has them."""
-        width = len(self.meaning)
-        half = vectors[..., -width:] @ self.matrix.T
-        norms = np.maximum(np.linalg.norm(half, axis=-1, keepdims=True), 1e-12)
-        return np.concatenate([vectors[..., :-width], half / norms * np.float32(0.5**0.5)], -1)
+        return adapted(vectors, self.meaning)
+
+
+def adapted(vectors: NDArray[np.float32], meaning: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Vectors ``(..., D)`` with a change ``(K, K)`` of their last K columns, the meaning half."""
+    width = len(meaning)
+    half = vectors[..., -width:] @ _matrix(meaning).T
+    norms = np.maximum(np.linalg.norm(half, axis=-1, keepdims=True), 1e-12)
+    return np.concatenate([vectors[..., :-width], half / norms * np.float32(0.5**0.5)], -1)
+
+
+def _matrix(meaning: NDArray[np.float16]) -> NDArray[np.float32]:
+    return np.eye(len(meaning), dtype=np.float32) + meaning.astype(np.float32)
 
 
 def write_adapter(adapter: Adapter, path: Path | str) -> Path:
@@ -84,9 +93,7 @@ def write_adapter(adapter: Adapter, path: Path | str) -> Path:
         "training": json.dumps(adapter.training),
     }
     path = Path(path)
-    partial_path = path.with_name(path.name + ".partial")
-    partial_path.write_bytes(save({_TENSOR: np.ascontiguousarray(adapter.meaning)}, header))
-    os.replace(partial_path, path)
+    replace_file(path, save({_TENSOR: np.ascontiguousarray(adapter.meaning)}, header))
     return path
 
 
@@ -96,11 +103,11 @@ def find_adapter(model: str | Path) -> Adapter | None:
     Raises:
         ModelNotFoundError: If the file can be neither, or is not what was written.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(model)
     if path.suffix != SUFFIX or not path.is_file():
         return None
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, "numpy") as file:
             header = file.metadata() or {}

@@ -14,7 +14,6 @@ belongs to, adapted.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from sora_search.errors import ModelNotFoundError
 from sora_search.media.sampling import SamplingConfig
 from sora_search.sora.adapter import SUFFIX, Adapter, find_adapter
+from sora_search.sora.files import replace_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -207,8 +207,8 @@ def save_network(
     document = asdict(card) | {"model_id": f"{config.name}-{_digest(arrays, card)}"}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / f"{config.name}.safetensors", save(tensors))
-    _replace(folder / f"{config.name}.json", json.dumps(document, indent=1).encode())
+    replace_file(folder / f"{config.name}.safetensors", save(tensors))
+    replace_file(folder / f"{config.name}.json", json.dumps(document, indent=1).encode())
     return load_card(folder / f"{config.name}.json")
 
 
@@ -276,9 +276,3 @@ def _digest(tensors: Mapping[str, NDArray[Any]], card: ModelCard) -> str:
         digest.update(f"{key} {tensors[key].shape} ".encode())
         digest.update(np.ascontiguousarray(tensors[key]).tobytes())
     return digest.hexdigest()[:12]
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial_path = path.with_name(path.name + ".partial")
-    partial_path.write_bytes(content)
-    os.replace(partial_path, path)

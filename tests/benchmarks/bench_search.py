@@ -71,6 +71,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="where the index is kept")
     parser.add_argument("--jsonl", type=Path, help="write every outcome")
     options = parser.parse_args()
+    if options.keep and options.frames_per_s:
+        parser.error("--keep would mix vectors of several rates: leave one out")
     for step in filter(None, options.without.split(",")):
         LEFT_OUT[step]()
     rng = np.random.default_rng(options.seed)
@@ -79,9 +81,10 @@ def main() -> None:
     outcomes = []
     with tempfile.TemporaryDirectory() as scratch:
         place = (options.keep or Path(scratch)) / "index"
-        index_corpus(suite, encoder, place, jobs=2)
+        # Workers load the model anew, with the rate that it has.
+        index_corpus(suite, encoder, place, jobs=1 if options.frames_per_s else 2)
         with VideoIndex.open(place, read_only=True) as index:
-            num_videos = len(index.videos())
+            num_videos = index.num_videos
             print(f"{num_videos} videos indexed")
             for outcome in run_queries(
                 index,
