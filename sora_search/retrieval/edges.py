@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 
 from sora_search.datatypes import Match, TimeSpan
 from sora_search.errors import MediaError
-from sora_search.retrieval.footage import FRAMES_PER_S, Footage, FootageReader
+from sora_search.retrieval.footage import (
+    FRAMES_PER_S,
+    QUERY_FRAMES_PER_S,
+    Footage,
+    FootageReader,
+)
 from sora_search.retrieval.overlay import count_alike
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.synchrony import Clock
@@ -126,7 +131,9 @@ def _outwards(
             return
         shown = TimeSpan(max(0.0, float(shown_s[0])), float(shown_s[1]))
         try:
-            query = reader.read(query_path, TimeSpan(low_s, high_s), window)
+            query = reader.read(
+                query_path, TimeSpan(low_s, high_s), window, frames_per_s=QUERY_FRAMES_PER_S
+            )
             video = reader.read(video_path, shown)
         except (MediaError, OSError):  # one of them ends before
             return
@@ -139,8 +146,8 @@ def _outwards(
 
 
 def _shown_times(query: Footage, video: Footage, clock: Clock) -> Floats:
-    """Times of the query's frames that lie within the frames of the video."""
-    at_s = clock(query.times_s)
+    """Times of the query at which it shows the frames of the video."""
+    shown_s = clock.back(video.times_s)
     half_s = 0.6 / FRAMES_PER_S
-    is_shown = (at_s >= video.times_s[0] - half_s) & (at_s <= video.times_s[-1] + half_s)
-    return np.asarray(query.times_s[is_shown])
+    is_shown = (shown_s >= query.times_s[0] - half_s) & (shown_s <= query.times_s[-1] + half_s)
+    return np.asarray(shown_s[is_shown])

@@ -34,7 +34,11 @@ LONG_SIDE = 1024
 """Most pixels of the other side: a strip must not grow to any size."""
 
 FRAMES_PER_S = 10.0
-"""Frames read in a second; times come out to .02 s all the same."""
+"""Frames of an indexed video read in a second; times come out to .02 s all the same."""
+
+QUERY_FRAMES_PER_S = 30.0
+"""Frames of the query read in a second: one that belongs to each frame of the video. With 10 the
+frames of a pair are up to .05 s apart: while a camera shook, motion agreed by .66, not .86."""
 
 NUM_FEATURES, MIN_CONTRAST = 400, 0.005
 """Features a frame, the clearest, and their least contrast. At OpenCV's .04 blurred copies have
@@ -45,8 +49,8 @@ PIECE_S = 2.0
 """Files are read in pieces from one multiple of this to the next, so that frames are the same
 whatever range is asked for."""
 
-MAX_KEPT_S = 160.0
-"""Seconds of footage kept, 1.2 MB each of a widescreen picture."""
+MAX_KEPT = 1600
+"""Frames kept, .12 MB each of a widescreen picture."""
 
 
 @dataclass(slots=True, eq=False)
@@ -101,17 +105,23 @@ class FootageReader:
     """Reads footage, and keeps what was read last."""
 
     def __init__(self) -> None:
-        self._pieces: OrderedDict[tuple[Path, Rectangle | None, int], list[Frame]] = OrderedDict()
+        self._pieces: OrderedDict[_Piece, list[Frame]] = OrderedDict()
 
     def read(
-        self, path: Path | str, span: TimeSpan | None, window: Rectangle | None = None
+        self,
+        path: Path | str,
+        span: TimeSpan | None,
+        window: Rectangle | None = None,
+        *,
+        frames_per_s: float = FRAMES_PER_S,
     ) -> Footage:
-        """Frames of a part of a file, `FRAMES_PER_S` of them a second.
+        """Frames of a part of a file.
 
         Args:
             path: A video or a still picture.
             span: The part; None for all of it.
             window: The part of the picture; None for all of it.
+            frames_per_s: Frames of a second; of a file that has fewer some come twice.
 
         Raises:
             MediaError: If nothing of the part can be decoded.
@@ -119,35 +129,49 @@ class FootageReader:
         """
         path = Path(path)
         if span is None:
-            return Footage(list(itertools.chain(*map(_grays, _batches(path, None, window)))))
+            batches = _batches(path, None, window, frames_per_s)
+            return Footage(list(itertools.chain(*map(_grays, batches))))
         numbers = range(int(span.start_s // PIECE_S), int(np.ceil(span.end_s / PIECE_S)))
-        missing = [i for i in numbers if (path, window, i) not in self._pieces]
-        for _, group in itertools.groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
-            run = [number for _, number in group]
-            self._read_run(path, window, run)
+        pieces = [_Piece(path, window, frames_per_s, number) for number in numbers]
+        missing = [piece for piece in pieces if piece not in self._pieces]
+        for _, run in itertools.groupby(enumerate(missing), lambda pair: pair[1].number - pair[0]):
+            self._read_run([piece for _, piece in run])
         frames = []
-        for number in numbers:
-            key = path, window, number
-            self._pieces.move_to_end(key)
-            frames += [f for f in self._pieces[key] if span.start_s <= f.time_s <= span.end_s]
-        while len(self._pieces) * PIECE_S > MAX_KEPT_S:
-            self._pieces.popitem(last=False)
+        for piece in pieces:
+            self._pieces.move_to_end(piece)
+            frames += [f for f in self._pieces[piece] if span.start_s <= f.time_s <= span.end_s]
+        num_kept = sum(map(len, self._pieces.values()))
+        while num_kept > MAX_KEPT:
+            num_kept -= len(self._pieces.popitem(last=False)[1])
         if not frames:
             raise VideoDecodeError(f"{quoted(path)} shows nothing at {span}: index it again")
         return Footage(frames)
 
-    def _read_run(self, path: Path, window: Rectangle | None, run: Sequence[int]) -> None:
-        pieces: dict[int, list[Frame]] = {number: [] for number in run}
-        whole = TimeSpan(run[0] * PIECE_S, (run[-1] + 1) * PIECE_S)
+    def _read_run(self, run: Sequence["_Piece"]) -> None:
+        """Read pieces that follow one another."""
+        first, last = run[0], run[-1]
+        frames: dict[int, list[Frame]] = {piece.number: [] for piece in run}
+        whole = TimeSpan(first.number * PIECE_S, (last.number + 1) * PIECE_S)
         with suppress(ValueError):  # the file ends before: nothing is there
-            for batch in _batches(path, whole, window):
+            for batch in _batches(first.path, whole, first.window, first.frames_per_s):
                 for frame in _grays(batch):
-                    pieces[min(int(frame.time_s // PIECE_S), run[-1])].append(frame)
-        for number, frames in pieces.items():
-            self._pieces[path, window, number] = frames
+                    frames[min(int(frame.time_s // PIECE_S), last.number)].append(frame)
+        self._pieces.update({piece: frames[piece.number] for piece in run})
 
 
-def _batches(path: Path, span: TimeSpan | None, window: Rectangle | None) -> Iterable[FrameBatch]:
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """From `number` times `PIECE_S` on, of a window of a file."""
+
+    path: Path
+    window: Rectangle | None
+    frames_per_s: float
+    number: int
+
+
+def _batches(
+    path: Path, span: TimeSpan | None, window: Rectangle | None, frames_per_s: float
+) -> Iterable[FrameBatch]:
     """Frames of a window, scaled, in color."""
     window = window or Rectangle(0.0, 0.0, 1.0, 1.0)
     with VideoReader.open(path) as reader:
@@ -158,7 +182,7 @@ def _batches(path: Path, span: TimeSpan | None, window: Rectangle | None) -> Ite
         scale = min(scale, max(1.0, SHORT_SIDE / min(height, width)))
         size = max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
         whole = max(1, round(height * scale)), max(1, round(width * scale))
-        sampling = SamplingConfig(FRAMES_PER_S, min_frames=1)
+        sampling = SamplingConfig(frames_per_s, min_frames=1)
         for batch in reader.read(sampling, frame_size=whole, span=span):
             yield FrameBatch(cut_window(batch.frames, window, size), batch.pts_s)
 

@@ -122,12 +122,17 @@ class Fit:
     error: float
 
 
-def fit_affine(matches: PointMatches, *, tolerance: float) -> Fit | None:
-    """The affine map that most matches obey to within `tolerance` pixels; None if there is none."""
+def fit_affine(matches: PointMatches, *, tolerance: float, is_upright: bool = False) -> Fit | None:
+    """The affine map that most matches obey to within `tolerance` pixels; None if there is none.
+
+    An upright one scales and moves, and does not turn: four numbers, which few matches tell.
+    """
     if len(matches) < 3:
         return None
     tried = matches.take(np.argsort(matches.clearness, kind="stable")[:MAX_HYPOTHESES])
-    linear = tried.scales[:, None, None] * _rotations(tried.turns)
+    linear = tried.scales[:, None, None] * _rotations(
+        0 * tried.turns if is_upright else tried.turns
+    )
     moved = np.einsum("hij,nj->hni", linear, matches.video_points)
     shift = tried.query_points - np.einsum("hij,hj->hi", linear, tried.video_points)
     missed = moved + (shift[:, None] - matches.query_points[None])
@@ -137,7 +142,7 @@ def fit_affine(matches: PointMatches, *, tolerance: float) -> Fit | None:
     for row in np.argsort(-votes, kind="stable")[:8]:
         start = np.eye(3)
         start[:2, :2], start[:2, 2] = linear[row], shift[row]
-        fit = _refined(start, matches, tolerance)
+        fit = _refined(start, matches, tolerance, is_upright)
         if fit is not None and (best is None or _rank(fit) > _rank(best)):
             best = fit
     return best
@@ -216,10 +221,13 @@ def moved(matrix: Floats, points: Floats) -> Floats:
     return np.asarray(taken[:, :2] / taken[:, 2:])
 
 
-def _refined(matrix: Floats, matches: PointMatches, tolerance: float) -> Fit | None:
+def _refined(
+    matrix: Floats, matches: PointMatches, tolerance: float, is_upright: bool
+) -> Fit | None:
+    solve = _least_squares_upright if is_upright else _least_squares_affine
     for factor in (3.0, 2.0, 1.0, 1.0, 1.0):
         near = _errors(matrix, matches) < factor * tolerance
-        found = _least_squares_affine(matches.video_points[near], matches.query_points[near])
+        found = solve(matches.video_points[near], matches.query_points[near])
         if found is None or not is_plausible(found, matches.video_points[near]):
             return None
         matrix = found
@@ -270,6 +278,20 @@ def _least_squares_affine(source: Floats, target: Floats) -> Floats | None:
     matrix = np.eye(3)
     matrix[:2, :2] = solved[:2].T
     matrix[:2, 2] = solved[2] - matrix[:2, :2] @ center
+    return matrix
+
+
+def _least_squares_upright(source: Floats, target: Floats) -> Floats | None:
+    if len(source) < 2:
+        return None
+    centers = source.mean(axis=0), target.mean(axis=0)
+    (ours, theirs) = source - centers[0], target - centers[1]
+    spread = (ours**2).sum(axis=0)
+    if spread.min() < len(source):  # they lie on a line
+        return None
+    scale = (ours * theirs).sum(axis=0) / spread
+    matrix = np.diag([*scale, 1.0])
+    matrix[:2, 2] = centers[1] - scale * centers[0]
     return matrix
 
 

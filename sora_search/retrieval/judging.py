@@ -233,12 +233,19 @@ def _compared(
     bounds: TimeSpan | None,
 ) -> Iterator[Match]:
     """What frames say about a range: a match, or two where its halves belong elsewhere."""
+    ranges = _sides_of(found)
 
     def verified(spans: _Sides) -> Verification:
-        supposed = Match(*spans, found.strength)
-        return verify_match(reader, query_path, path, supposed, window=found.window, bounds=bounds)
+        return verify_match(
+            reader,
+            query_path,
+            path,
+            Match(*spans, found.strength),
+            window=found.window,
+            bounds=bounds,
+            within=ranges[1] if found.span.diagonals else None,
+        )
 
-    ranges = _sides_of(found)
     whole, *halves = found.span.diagonals or (ranges,)
     seen = verified(whole)
     if not seen.is_same and seen.appearance >= SCENE_APPEARANCE:

@@ -16,7 +16,7 @@ from sora_search.datatypes import TimeSpan
 from sora_search.retrieval.footage import Footage, Gray
 from sora_search.retrieval.geometry import moved, visible_outline
 from sora_search.retrieval.placement import Placement
-from sora_search.retrieval.synchrony import Clock, find_time
+from sora_search.retrieval.synchrony import MAX_OFFSET_S, Clock, find_time
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -64,9 +64,18 @@ def moments_of(query: Footage, span: TimeSpan | None) -> Floats:
 
 
 def lay(
-    query: Footage, video: Footage, clock: Clock, placement: Placement, span: TimeSpan | None
+    query: Footage,
+    video: Footage,
+    clock: Clock,
+    placement: Placement,
+    span: TimeSpan | None,
+    *,
+    reach_s: tuple[float, float] = (MAX_OFFSET_S, MAX_OFFSET_S),
 ) -> Laid:
-    """Lay the query into the indexed picture, and find the time at which they agree best."""
+    """Lay the query into the indexed picture, and find the time at which they agree best.
+
+    It is looked for within `reach_s` before and after the supposed `clock`.
+    """
     moments = moments_of(query, span)
     timing = None
     rows = _rows_inside(query.times_s, span)
@@ -82,6 +91,7 @@ def lay(
             times_s,
             video.times_s,
             clock,
+            reach_s=reach_s,
         )
     if timing is not None:
         clock = clock.shifted(timing.offset_s, timing.factor)
@@ -89,6 +99,17 @@ def lay(
     if timing is None:
         return Laid(placement, clock, appearance, None, 0.0)
     return Laid(placement, clock, appearance, timing.motion, timing.contrast)
+
+
+def pairs_at(
+    query: Footage, video: Footage, clock: Clock, times_s: Floats
+) -> tuple[Integers, Integers]:
+    """Rows of frames of both sides that show the same, near some times of the query.
+
+    The query has more frames: the one that belongs to a frame of the video is taken.
+    """
+    video_rows = video.nearest(clock(times_s))
+    return query.nearest(clock.back(video.times_s[video_rows])), video_rows
 
 
 def _rows_inside(times_s: Floats, span: TimeSpan | None) -> Integers:
@@ -182,7 +203,7 @@ def count_alike(
     query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
 ) -> tuple[Integers, Integers]:
     """How many textured blocks look the same at each moment of the query, and of how many."""
-    rows = query.nearest(times_s)
+    rows, video_rows = pairs_at(query, video, clock, times_s)
     at_s = query.times_s[rows]
     matrices = placement.at(at_s)
     window = _Window.over(matrices[len(at_s) // 2], video.size, query.size, _FINE_GRID_POINTS)
@@ -190,7 +211,7 @@ def count_alike(
     if not window.covered.any():
         return num_same, num_textured
     laid = window.read([query.frames[row].gray for row in rows], matrices)
-    original = window.read([video.frames[row].gray for row in video.nearest(clock(at_s))])
+    original = window.read([video.frames[row].gray for row in video_rows])
     blocks = window.blocks
     size = np.bincount(blocks)
     for place, (ours, theirs) in enumerate(zip(laid, original, strict=True)):

@@ -90,6 +90,7 @@ def place_features(
     width: int,
     times_s: Floats,
     tolerance: float,
+    is_upright: bool = False,
 ) -> Placement | None:
     """The placement that pairs of frames agree on, plain or mirrored.
 
@@ -99,12 +100,15 @@ def place_features(
         width: Of the indexed picture, in pixels.
         times_s: When the frames of the query are shown, increasing.
         tolerance: How many pixels of the query a feature may miss its place by.
+        is_upright: Whether the picture was scaled and moved at most.
 
     Returns:
         The placement with more cells of the two; None if there is none.
     """
-    plain = _place(_matched(video, query), times_s, tolerance)
-    swapped = _place(_matched([side.mirrored(width) for side in video], query), times_s, tolerance)
+    plain, swapped = (
+        _place(_matched(side, query), times_s, tolerance, is_upright)
+        for side in (video, [features.mirrored(width) for features in video])
+    )
     if swapped is None or (plain is not None and plain.cells >= swapped.cells):
         return plain
     flip = np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]])
@@ -136,8 +140,12 @@ def _match(video: Features, query: Features, pair: int) -> PointMatches:
     )
 
 
-def _place(matches: PointMatches, times_s: Floats, tolerance: float) -> Placement | None:
-    fit = fit_affine(matches, tolerance=tolerance)
+def _place(
+    matches: PointMatches, times_s: Floats, tolerance: float, is_upright: bool
+) -> Placement | None:
+    fit = fit_affine(matches, tolerance=tolerance, is_upright=is_upright)
+    if is_upright:
+        return Placement(fit.matrix[None], times_s[:1], fit.cells) if fit else None
     if fit is not None:
         fit = fit_homography(fit, matches, tolerance=tolerance) or fit
     cells = fit.cells if fit else 0

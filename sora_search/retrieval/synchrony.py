@@ -17,7 +17,7 @@ Floats32 = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 MAX_OFFSET_S = 1.5
-"""Farthest time that is tried."""
+"""Farthest time that is tried, unless more is asked for."""
 
 MAX_SPEED_ERROR = 0.25
 """Farthest share by which the supposed speed may be wrong."""
@@ -47,7 +47,11 @@ CLEAR_AGREEMENT = 0.5
 """Motion at the supposed speed below which all of `SPEEDS` are tried: of copies nearly all have
 more, and then a wrong speed is out of the question."""
 
-_COARSE_STEP_S = 0.1
+UNUSABLE = -9.0
+"""Score of a time at which too little overlaps: below all others."""
+
+STEP_S = 0.1
+"""Between offsets that are tried, and between the query's frames that try them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,10 @@ class Clock:
     def back(self, times_s: Floats) -> Floats:
         """The moments of the query that show these of the indexed video."""
         return self.origin_s + (times_s - self.at_origin_s) / self.speed
+
+    def inverse(self) -> "Clock":
+        """The moment of the query that shows a moment of the indexed video."""
+        return Clock(self.at_origin_s, self.origin_s, 1 / self.speed)
 
     def shifted(self, offset_s: float, factor: float = 1.0) -> "Clock":
         """The same clock set later, and running faster."""
@@ -91,8 +99,14 @@ def find_time(
     times_s: Floats,
     video_times_s: Floats,
     clock: Clock,
+    *,
+    reach_s: tuple[float, float] = (MAX_OFFSET_S, MAX_OFFSET_S),
 ) -> Timing | None:
     """Try every offset and some speeds around the supposed ones.
+
+    Offsets are tried with some of the query's frames. The best one is then made finer from
+    the frames of the indexed video, with all frames of the query to choose from: between frames
+    that are a tenth of a second apart a camera that shakes is anywhere.
 
     Args:
         laid: The query's frames at points of the indexed picture, shape ``(T, P)``.
@@ -101,41 +115,89 @@ def find_time(
         times_s: When the query's frames are shown, shape ``(T,)``.
         video_times_s: The same of the indexed video, shape ``(T',)``.
         clock: The supposed time.
+        reach_s: How much earlier, and later, in the indexed video it may be.
 
     Returns:
         The correction; None if too few frames overlap.
     """
-    series = _Series.of(laid, original, times_s, video_times_s)
+    some = _some(times_s)
+    series = _Series.of(laid[some], original, times_s[some], video_times_s)
     if series is None:
         return None
-    tried = {
-        place: series.agreement(clock, *place) for place in product(_offsets_s(), (1.0, 0.95, 1.05))
-    }
-    usable = {place: found for place, found in tried.items() if found is not None}
+    rough = _rough_time(series, clock, reach_s)
+    if rough is None:
+        return None
+    best, contrast = rough
+    turned = _from_video(laid, original, times_s, video_times_s, clock.shifted(*best))
+
+    def agreement(place: _Place) -> float:
+        if turned is None:
+            return _score(series, clock, place)
+        found = turned.agreement(clock.shifted(*place).inverse())
+        return found[0] - _doubt(place) if found else UNUSABLE
+
+    for step_s, step in ((0.05, 0.02), (0.025, 0.01), (0.0125, 0.005)):
+        near = [(best[0] + i * step_s, best[1] + j * step) for i in (0, -1, 1) for j in (0, -1, 1)]
+        best = max(near, key=agreement)
+    at = clock.shifted(*best)
+    motion = None
+    if turned is not None:
+        motion = turned.motion(at.inverse(), blocks)
+    if motion is None:
+        motion = series.motion(at, blocks)
+    return Timing(*best, motion, contrast)
+
+
+_Place = tuple[float, float]
+"""An offset in seconds, and a factor of speed."""
+
+
+def _some(times_s: Floats) -> Integers:
+    """Frames about `STEP_S` apart."""
+    spacing_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else STEP_S
+    return np.arange(0, len(times_s), max(1, round(STEP_S / max(1e-3, spacing_s))))
+
+
+def _from_video(
+    laid: Floats32, original: Floats32, times_s: Floats, video_times_s: Floats, at: Clock
+) -> "_Series | None":
+    """The series with its sides exchanged: the frames of the indexed video that the query shows."""
+    shown_s = at.back(video_times_s)
+    inside = (shown_s >= times_s[0] - BEYOND_S) & (shown_s <= times_s[-1] + BEYOND_S)
+    if inside.sum() < 3:
+        return None
+    return _Series.of(original[inside], laid, video_times_s[inside], times_s)
+
+
+def _rough_time(
+    series: "_Series", clock: Clock, reach_s: tuple[float, float]
+) -> tuple[_Place, float] | None:
+    """The best of all offsets and some speeds, and how far its motion stands out."""
+    offsets_s = np.arange(-round(reach_s[0] / STEP_S), round(reach_s[1] / STEP_S) + 1) * STEP_S
+    tried = [(float(offset_s), factor) for offset_s in offsets_s for factor in (1.0, 0.95, 1.05)]
+    found = {place: series.agreement(clock.shifted(*place)) for place in tried}
+    usable = {place: (one[0] - _doubt(place), one[1]) for place, one in found.items() if one}
     if not usable:
         return None
     best = max(usable, key=lambda place: usable[place][0])
-    peak = usable[best][1]
-    others = [found[1] for place, found in usable.items() if abs(place[0] - best[0]) > 0.35]
+    score, peak = usable[best]
+    others = [one[1] for place, one in usable.items() if abs(place[0] - best[0]) > 0.35]
     if peak < CLEAR_AGREEMENT:
-        for place in product(_offsets_s(), _other_speeds(clock)):
-            found = series.agreement(clock, *place)
-            if found is not None and found[0] > usable[best][0]:
-                usable[place], best, peak = found, place, found[1]
-    best = _farther(series, clock, best, usable[best][0])
-    for step_s, step in ((0.05, 0.02), (0.025, 0.01)):
-        near = [(best[0] + i * step_s, best[1] + j * step) for i in (0, -1, 1) for j in (0, -1, 1)]
-        scores = [series.agreement(clock, *place) for place in near]
-        best = max(
-            zip(near, scores, strict=True), key=lambda pair: pair[1][0] if pair[1] else -9.0
-        )[0]
-    motion = _motion(series, clock.shifted(*best), laid, original, blocks)
-    return Timing(*best, motion, _deviations(peak, others))
+        for place in product(map(float, offsets_s), _other_speeds(clock)):
+            one = series.agreement(clock.shifted(*place))
+            if one is not None and one[0] - _doubt(place) > score:
+                best, score, peak = place, one[0] - _doubt(place), one[1]
+    return _farther(series, clock, best, score), _deviations(peak, others)
 
 
-def _offsets_s() -> list[float]:
-    steps = round(MAX_OFFSET_S / _COARSE_STEP_S)
-    return [step * _COARSE_STEP_S for step in range(-steps, steps + 1)]
+def _score(series: "_Series", clock: Clock, place: _Place) -> float:
+    found = series.agreement(clock.shifted(*place))
+    return found[0] - _doubt(place) if found else UNUSABLE
+
+
+def _doubt(place: _Place) -> float:
+    """Against great corrections: in a still scene all times agree, and the supposed one holds."""
+    return 0.02 * min(MAX_OFFSET_S, abs(place[0])) + 0.2 * abs(place[1] - 1)
 
 
 def _other_speeds(clock: Clock) -> list[float]:
@@ -145,9 +207,7 @@ def _other_speeds(clock: Clock) -> list[float]:
     return [float(speed) / clock.speed for speed in speeds]
 
 
-def _farther(
-    series: "_Series", clock: Clock, best: tuple[float, float], score: float
-) -> tuple[float, float]:
+def _farther(series: "_Series", clock: Clock, best: _Place, score: float) -> _Place:
     """Go on in the direction of speed that was better, as long as it gets better still.
 
     Between hard cuts many lines of time fit the vectors: of a clip at 1.25 the supposed speed
@@ -155,13 +215,11 @@ def _farther(
     """
     direction = round((best[1] - 1) / 0.05)
     while direction and abs(best[1] - 1) < MAX_SPEED_ERROR:
-        near = [(best[0] + i * _COARSE_STEP_S, best[1] + 0.05 * direction) for i in range(-2, 3)]
-        found = [series.agreement(clock, *place) for place in near]
-        scores = [one[0] if one else -9.0 for one in found]
-        if max(scores) <= score:
+        near = [(best[0] + i * STEP_S, best[1] + 0.05 * direction) for i in range(-2, 3)]
+        nearest = max(near, key=lambda place: _score(series, clock, place))
+        if (found := _score(series, clock, nearest)) <= score:
             break
-        score = max(scores)
-        best = near[scores.index(score)]
+        best, score = nearest, found
     return best
 
 
@@ -182,6 +240,8 @@ class _Series:
     frames with one another say everything: nothing is read anew for an offset.
     """
 
+    laid: Floats32
+    original: Floats32
     times_s: Floats
     centers_s: Floats
     video_times_s: Floats
@@ -202,15 +262,17 @@ class _Series:
         centers_s = times_s[inner]
         if len(centers_s) < 3:
             return None
-        laid = laid - laid.mean(axis=1, keepdims=True)
-        original = original - original.mean(axis=1, keepdims=True)
+        ours = laid - laid.mean(axis=1, keepdims=True)
+        theirs = original - original.mean(axis=1, keepdims=True)
         change = _changing(times_s, centers_s, half_s)
         picture = _mixing(times_s, centers_s)
-        cross = laid @ original.T
-        changes, pictures = change @ laid, picture @ laid
+        cross = ours @ theirs.T
+        changes, pictures = change @ ours, picture @ ours
         noise = NOISE * laid.shape[1]
         energy = (changes**2).sum(axis=1)
         return cls(
+            laid,
+            original,
             times_s,
             centers_s,
             video_times_s,
@@ -221,16 +283,15 @@ class _Series:
             np.minimum(1.0, 4 * np.median(energy) / np.maximum(energy, noise)).astype(np.float32),
             change @ cross,
             picture @ cross,
-            original @ original.T,
+            theirs @ theirs.T,
         )
 
-    def agreement(self, clock: Clock, offset_s: float, factor: float) -> tuple[float, float] | None:
-        """How well pictures and changes agree at a time, less a little for great corrections.
+    def agreement(self, at: Clock) -> tuple[float, float] | None:
+        """How well pictures and changes agree at a time.
 
         Returns:
-            That score, and the part of the changes; None where too little overlaps.
+            The sum of both, and the part of the changes; None where too little overlaps.
         """
-        at = clock.shifted(offset_s, factor)
         valid = self._valid(at)
         if valid.mean() < 0.6:
             return None
@@ -242,8 +303,7 @@ class _Series:
         picture = self._correlation(
             self.of_pictures[valid], shown, self.picture_energy[valid], weight
         )
-        # In a still scene all times agree: then the supposed one holds.
-        return motion + picture - 0.02 * abs(offset_s) - 0.2 * abs(factor - 1), motion
+        return motion + picture, motion
 
     def _correlation(
         self, products: Floats32, mix: Floats32, energy: Floats32, weight: Floats32
@@ -271,6 +331,28 @@ class _Series:
             _mixing(self.video_times_s, clock(centers_s)),
         )
 
+    def motion(self, clock: Clock, blocks: Integers) -> float | None:
+        """Correlation of the changes of both sides, block by block.
+
+        Where a part of the picture shows something else (around an inset in a circle, under a
+        caption) its changes say nothing, unless all that moves is there: then it is another take.
+
+        Returns:
+            In [-1, 1]; None where hardly anything moves.
+        """
+        change, video_change, picture, video_picture = self.at(clock)
+        if len(change) < 3:
+            return None
+        changes = _Shared.of(change @ self.laid, video_change @ self.original, blocks)
+        pictures = _Shared.of(
+            _without_means(picture @ self.laid, blocks),
+            _without_means(video_picture @ self.original, blocks),
+            blocks,
+        )
+        alike = pictures.products > MIN_LIKENESS * np.sqrt(pictures.ours * pictures.theirs + 1e-6)
+        found = changes.correlation(alike) if alike.mean() >= MIN_ALIKE else None
+        return changes.correlation(np.ones_like(alike)) if found is None else found
+
     def _valid(self, clock: Clock) -> NDArray[np.bool_]:
         """Which moments lie inside of the indexed frames; half a frame beyond still counts."""
         half_s, beyond_s = LAG_S / 2, BEYOND_S
@@ -297,28 +379,6 @@ def _mixing(known_s: Floats, wanted_s: Floats) -> Floats32:
 def _changing(known_s: Floats, centers_s: Floats, half_s: float) -> Floats32:
     """Weights that give the changes from `half_s` before some times to as much after them."""
     return _mixing(known_s, centers_s + half_s) - _mixing(known_s, centers_s - half_s)
-
-
-def _motion(
-    series: _Series, clock: Clock, laid: Floats32, original: Floats32, blocks: Integers
-) -> float | None:
-    """Correlation of the changes of both sides, block by block; None where hardly anything moves.
-
-    Where a part of the picture shows something else (around an inset in a circle, under a
-    caption) its changes say nothing, unless all that moves is there: then it is another take.
-    """
-    change, video_change, picture, video_picture = series.at(clock)
-    if len(change) < 3:
-        return None
-    changes = _Shared.of(change @ laid, video_change @ original, blocks)
-    pictures = _Shared.of(
-        _without_means(picture @ laid, blocks),
-        _without_means(video_picture @ original, blocks),
-        blocks,
-    )
-    alike = pictures.products > MIN_LIKENESS * np.sqrt(pictures.ours * pictures.theirs + 1e-6)
-    found = changes.correlation(alike) if alike.mean() >= MIN_ALIKE else None
-    return changes.correlation(np.ones_like(alike)) if found is None else found
 
 
 def _without_means(rows: Floats32, blocks: Integers) -> Floats32:

@@ -23,12 +23,19 @@ from numpy.typing import NDArray
 
 from sora_search.datatypes import FoundEdit, Match, TimeSpan
 from sora_search.retrieval.edges import find_edges
-from sora_search.retrieval.footage import FRAMES_PER_S, Footage, FootageReader
+from sora_search.retrieval.footage import QUERY_FRAMES_PER_S, Footage, FootageReader
 from sora_search.retrieval.geometry import (
     TOLERANCE,
     find_edit,
 )
-from sora_search.retrieval.overlay import NUM_MOMENTS, Laid, appearance_of, lay, moments_of
+from sora_search.retrieval.overlay import (
+    NUM_MOMENTS,
+    Laid,
+    appearance_of,
+    lay,
+    moments_of,
+    pairs_at,
+)
 from sora_search.retrieval.placement import Placement, place_features
 from sora_search.retrieval.synchrony import Clock
 from sora_search.retrieval.windows import Rectangle
@@ -45,6 +52,9 @@ PADDING_S = 1.5
 
 MAX_FRAMES_S = 12.0
 """Most seconds of either side that are held: of longer ranges the middle is looked at."""
+
+MAX_SEARCHED_S = 30.0
+"""Most seconds of an indexed video in which a range without movement of its own is looked for."""
 
 MIN_FEATURES = 30
 """Features of a frame below which nothing follows from finding no geometry: an empty sky."""
@@ -138,13 +148,15 @@ def verify_match(
     *,
     window: Rectangle | None = None,
     bounds: TimeSpan | None = None,
+    within: TimeSpan | None = None,
 ) -> Verification:
     """Read the frames around a match of two files, and `verify` it.
 
     A `window` is the part of the query picture that is to show the same footage. Of ranges
     longer than `MAX_FRAMES_S` the middle is looked at; their speed stays what the match says,
     which long ranges tell better than a piece of them. The ends of a confirmed range are looked
-    for within `bounds` of the query.
+    for within `bounds` of the query. Where nothing but frames can tell the time, the range may be
+    anywhere `within` a part of the indexed video.
 
     Raises:
         MediaError: If nothing of a range can be decoded.
@@ -154,11 +166,13 @@ def verify_match(
     longest_s = max(span.duration_s for span in (query_span, video_span, TimeSpan(0, 1)) if span)
     share = min(1.0, (MAX_FRAMES_S - 2 * PADDING_S) / longest_s)
     query_piece, video_piece = _middle(query_span, share), _middle(video_span, share)
+    searched = _padded(_around_piece(within, video_piece) if within else video_piece)
     found = verify(
-        reader.read(query_path, _padded(query_piece), window),
-        reader.read(video_path, _padded(video_piece)),
+        reader.read(query_path, _padded(query_piece), window, frames_per_s=QUERY_FRAMES_PER_S),
+        reader.read(video_path, searched),
         query_span=query_piece,
         video_span=video_piece,
+        searched=searched,
         window=window,
     )
     if found.match is None:
@@ -190,6 +204,7 @@ def verify(
     *,
     query_span: TimeSpan | None,
     video_span: TimeSpan | None,
+    searched: TimeSpan | None = None,
     window: Rectangle | None = None,
 ) -> Verification:
     """Compare the frames of two ranges that are supposed to show the same footage.
@@ -200,10 +215,14 @@ def verify(
         video: The same of the indexed video.
         query_span: The range of the query; None for a still picture.
         video_span: The range of the indexed video; None for a still picture.
+        searched: Where in the indexed video it may be; `PADDING_S` around `video_span` if None.
         window: The part of the query picture that `query` shows; None for all of it.
     """
     clock = _clock_between(query, query_span, video, video_span)
-    eyes = _Eyes(query, video)
+    reach_s = PADDING_S, PADDING_S
+    if searched is not None and video_span is not None:
+        reach_s = video_span.start_s - searched.start_s, searched.end_s - video_span.end_s
+    eyes = _Eyes(query, video, query_span, reach_s)
     times_s = moments_of(eyes.query, query_span)
     if min(len(query), len(video)) == 1:
         found, clock = _find_moment(eyes, clock, times_s)
@@ -214,9 +233,9 @@ def verify(
     if found is None or found.cells < MIN_CELLS:
         is_same = False if eyes.can_tell(clock, times_s[::2]) else None
         return Verification(is_same, cells=found.cells if found else 0)
-    laid = lay(eyes.query, eyes.video, clock, found, query_span)
-    laid = _sharpened(eyes, laid, clock, times_s[::2], query_span)
-    laid = _plainest(eyes, laid, clock, query_span)
+    laid = eyes.lay(clock, found)
+    laid = _sharpened(eyes, laid, clock, times_s[::2])
+    laid = _plainest(eyes, laid, clock, times_s[::2])
     to_whole, whole_size = _around(window, eyes.query.size)
     edit = find_edit(
         to_whole @ laid.placement.at(times_s).mean(axis=0),
@@ -287,6 +306,15 @@ def _middle(span: TimeSpan | None, share: float) -> TimeSpan | None:
     return TimeSpan(span.start_s + cut_s, span.end_s - cut_s)
 
 
+def _around_piece(within: TimeSpan, piece: TimeSpan | None) -> TimeSpan | None:
+    """What is searched of a part of the indexed video: at most `MAX_SEARCHED_S` around a piece."""
+    if piece is None:
+        return None
+    farthest_s = max(0.0, (MAX_SEARCHED_S - piece.duration_s) / 2)
+    start_s = max(within.start_s, piece.start_s - farthest_s)
+    return TimeSpan(start_s, max(piece.end_s, min(within.end_s, piece.end_s + farthest_s)))
+
+
 def _padded(span: TimeSpan | None) -> TimeSpan | None:
     return span and TimeSpan(max(0.0, span.start_s - PADDING_S), span.end_s + PADDING_S)
 
@@ -336,19 +364,49 @@ def _corrected(laid: Laid, span: TimeSpan, video_times_s: Floats) -> Match:
 class _Eyes:
     """Both sides, and where one lies in the other."""
 
-    def __init__(self, query: Footage, video: Footage) -> None:
+    def __init__(
+        self,
+        query: Footage,
+        video: Footage,
+        span: TimeSpan | None,
+        reach_s: tuple[float, float],
+    ) -> None:
         self.query, self.video = query, video
+        self._span, self._reach_s = span, reach_s
 
-    def find(self, clock: Clock, times_s: Floats) -> Placement | None:
-        """The placement that the pairs of frames at some times of the query agree on."""
-        pairs = list(dict.fromkeys(zip(*self._rows(clock, times_s), strict=True)))
+    def lay(self, clock: Clock, placement: Placement) -> Laid:
+        """One side laid into the other, at the time near a supposed one where they agree best."""
+        return lay(self.query, self.video, clock, placement, self._span, reach_s=self._reach_s)
+
+    def find(
+        self, clock: Clock, times_s: Floats, *, is_exact: bool = False, is_upright: bool = False
+    ) -> Placement | None:
+        """The placement that the pairs of frames at some times of the query agree on.
+
+        Exact pairs are worth their features once the clock is right.
+        """
+        rows = self._rows(clock, times_s)
+        if is_exact:
+            rows = pairs_at(self.query, self.video, clock, times_s)
+        pairs = sorted(set(zip(*(side.tolist() for side in rows), strict=True)))
         return place_features(
             [self.video.frames[row].features for _, row in pairs],
             [self.query.frames[row].features for row, _ in pairs],
             width=self.video.size[1],
             times_s=self.query.times_s[[row for row, _ in pairs]],
             tolerance=TOLERANCE * max(self.query.size),
+            is_upright=is_upright,
         )
+
+    def other_times_s(self) -> list[float]:
+        """Offsets at which the geometry may be another: a few nearby, fewer far away."""
+        far_s = np.concatenate(
+            [
+                np.arange(PADDING_S - 0.5, self._reach_s[0] - PADDING_S / 2) * -1,
+                np.arange(PADDING_S - 0.5, self._reach_s[1] - PADDING_S / 2),
+            ]
+        )
+        return [-0.6, -0.3, -0.1, 0.1, 0.3, 0.6, *far_s.tolist()]
 
     def can_tell(self, clock: Clock, times_s: Floats) -> bool:
         """Whether the frames of either side hold enough to be recognized by."""
@@ -358,57 +416,61 @@ class _Eyes:
         ]
         return max(medians) >= MIN_FEATURES
 
-    def _rows(self, clock: Clock, times_s: Floats) -> tuple[list[int], list[int]]:
+    def _rows(self, clock: Clock, times_s: Floats) -> tuple[Integers, Integers]:
         """The frames of the query and of the indexed video at some times of the query."""
         rows = self.query.nearest(times_s)
-        return rows.tolist(), self.video.nearest(clock(self.query.times_s[rows])).tolist()
+        return rows, self.video.nearest(clock(self.query.times_s[rows]))
 
 
 # --- other geometries and times -------------------------------------------------------------------
 
 
-def _sharpened(
-    eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats, span: TimeSpan | None
-) -> Laid:
+def _sharpened(eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats) -> Laid:
     """The same with the geometry of frames that belong together.
 
     While the camera moves, frames of different moments give a geometry that holds at
     none, and that in turn hides the right time: then some times around are tried.
     """
-    found_at = supposed
     for _ in range(2):
-        away_s = np.abs(laid.clock(times_s) - found_at(times_s)).max()
-        if laid.appearance >= CLEAR_APPEARANCE or laid.contrast < RETRY_CONTRAST:
+        is_hopeful = laid.contrast >= RETRY_CONTRAST or laid.appearance >= ODD_APPEARANCE
+        if laid.appearance >= CLEAR_APPEARANCE or not is_hopeful:
             break
-        if away_s > 1 / FRAMES_PER_S:
-            found_at = laid.clock
-            laid = _relaid(eyes, laid, [found_at], times_s, span)
+        again = _relaid(eyes, laid, [laid.clock], times_s, is_exact=True)
+        if again is laid:
+            break
+        laid = again
     is_odd = laid.contrast >= RETRY_CONTRAST or laid.appearance < ODD_APPEARANCE
     if laid.appearance >= RETRY_APPEARANCE or not is_odd:
         return laid
-    around = [supposed.shifted(offset_s) for offset_s in (-0.6, -0.3, -0.1, 0.1, 0.3, 0.6)]
-    again = _relaid(eyes, laid, around, times_s, span)
+    around = [supposed.shifted(offset_s) for offset_s in eyes.other_times_s()]
+    again = _relaid(eyes, laid, around, times_s)
     if again is not laid and again.appearance < CLEAR_APPEARANCE:
-        again = _relaid(eyes, again, [again.clock], times_s, span)
+        again = _relaid(eyes, again, [again.clock], times_s, is_exact=True)
     return again
 
 
 def _relaid(
-    eyes: _Eyes, laid: Laid, clocks: Sequence[Clock], times_s: Floats, span: TimeSpan | None
+    eyes: _Eyes,
+    laid: Laid,
+    clocks: Sequence[Clock],
+    times_s: Floats,
+    *,
+    is_exact: bool = False,
 ) -> Laid:
     """Laid anew with the best geometry that some clocks lead to, where that is better."""
-    found = [(placement, clock) for clock in clocks if (placement := eyes.find(clock, times_s))]
+    tried = [(eyes.find(clock, times_s, is_exact=is_exact), clock) for clock in clocks]
+    found = [(placement, clock) for placement, clock in tried if placement]
     if not found:
         return laid
     placement, clock = max(found, key=lambda pair: pair[0].cells)
     if placement.cells < MIN_CELLS:
         return laid
-    again = lay(eyes.query, eyes.video, clock, placement, span)
+    again = eyes.lay(clock, placement)
     return again if again.likeness > laid.likeness else laid
 
 
-def _plainest(eyes: _Eyes, laid: Laid, supposed: Clock, span: TimeSpan | None) -> Laid:
-    """The same with the whole picture at its own speed, where that explains all.
+def _plainest(eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats) -> Laid:
+    """The same with the whole picture at its own speed, or a picture that is upright, if better.
 
     Frames that are a moment apart, and movement that repeats itself, lead to a geometry and a
     speed that nobody made.
@@ -417,9 +479,15 @@ def _plainest(eyes: _Eyes, laid: Laid, supposed: Clock, span: TimeSpan | None) -
     if is_plain and (laid.motion is None or laid.motion >= CLEAR_MOTION):
         return laid
     scale = np.divide(eyes.query.size[::-1], eyes.video.size[::-1])
-    if abs(scale[0] / scale[1] - 1) > TOLERANCE:
-        return laid
-    whole = replace(laid.placement, matrices=np.diag([*scale, 1.0])[None])
-    again = lay(eyes.query, eyes.video, replace(supposed, speed=1.0), whole, span)
-    is_better = again.appearance >= CLEAR_APPEARANCE and again.likeness > laid.likeness
-    return again if is_better else laid
+    if abs(scale[0] / scale[1] - 1) <= TOLERANCE:
+        whole = replace(laid.placement, matrices=np.diag([*scale, 1.0])[None])
+        laid = _better(laid, eyes.lay(replace(supposed, speed=1.0), whole))
+    if laid.appearance < CLEAR_APPEARANCE:
+        upright = eyes.find(laid.clock, times_s, is_exact=True, is_upright=True)
+        if upright is not None and upright.cells >= MIN_CELLS:
+            laid = _better(laid, eyes.lay(laid.clock, upright))
+    return laid
+
+
+def _better(laid: Laid, simpler: Laid) -> Laid:
+    return simpler if simpler.likeness > laid.likeness else laid
