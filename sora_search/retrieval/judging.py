@@ -16,6 +16,7 @@ from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import path_of
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.footage import FootageReader
+from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.scoring import MATCH_STRENGTH, Sight, score_of_match
 from sora_search.retrieval.verification import SCENE_APPEARANCE, Verification, verify_match
 from sora_search.retrieval.windows import Rectangle
@@ -134,7 +135,8 @@ def judge(
         elif path is None:
             matches = list(_on_trust(found[video_id], "its file is gone"))
         else:
-            matches = list(_looked_at(reader, query_path, path, found[video_id], at_most, bounds))
+            pair = _Pair(reader, query_path, path, bounds)
+            matches = list(pair.look_at(found[video_id], at_most))
         matches.sort(key=lambda match: -match.score)
         told = [match for match in matches if _is_told(match)]
         if any(match.verified for match in told):
@@ -172,7 +174,7 @@ def _is_repetition(match: Match, better: Match) -> bool:
         return False
     assert match.evidence is not None
     assert better.evidence is not None
-    if match.query_span.overlap_s(better.query_span) < match.query_span.duration_s / 2:
+    if not _is_part(match.query_span, better.query_span):
         return False
     motion = match.evidence.motion
     return motion is None or motion < (better.evidence.motion or 0.0) - REPETITION_MOTION
@@ -201,63 +203,81 @@ def _on_trust(ranges: Sequence[FoundRange], reason: str) -> Iterator[Match]:
         yield Match(found.span.row_span, found.span.column_span, score, evidence=evidence)
 
 
-def _looked_at(
-    reader: FootageReader,
-    query_path: Path | str,
-    path: Path,
-    ranges: Sequence[FoundRange],
-    at_most: int,
-    bounds: TimeSpan | None,
-) -> Iterator[Match]:
-    num_refuted = 0
-    for place, found in enumerate(ranges):
-        if place >= at_most or num_refuted >= MAX_REFUTED:
-            yield from _on_trust(ranges[place:], "not looked at after the others of its video")
-            return
-        try:
-            matches = list(_compared(reader, query_path, path, found, bounds))
-        except (MediaError, OSError):  # it was there when it was indexed
-            # Another part of a damaged file may still be fine.
-            yield from _on_trust([found], "its file cannot be read there any more")
-            num_refuted += 1
-            continue
-        num_refuted += all(match.verified is False for match in matches)
-        yield from matches
+class _Pair:
+    """The query and a file of an indexed video, and what was seen of both."""
+
+    def __init__(
+        self,
+        reader: FootageReader,
+        query_path: Path | str,
+        path: Path,
+        bounds: TimeSpan | None,
+    ) -> None:
+        self._reader, self._query_path, self._path, self._bounds = reader, query_path, path, bounds
+        self._confirmed: list[tuple[Rectangle | None, TimeSpan, Placement]] = []
+
+    def look_at(self, ranges: Sequence[FoundRange], at_most: int) -> Iterator[Match]:
+        """What frames say about ranges, the most promising first, and of those left on trust."""
+        num_refuted = 0
+        for place, found in enumerate(ranges):
+            if place >= at_most or num_refuted >= MAX_REFUTED:
+                yield from _on_trust(ranges[place:], "not looked at after the others of its video")
+                return
+            try:
+                matches = list(self._compare(found))
+            except (MediaError, OSError):  # it was there when it was indexed
+                # Another part of a damaged file may still be fine.
+                yield from _on_trust([found], "its file cannot be read there any more")
+                num_refuted += 1
+                continue
+            num_refuted += all(match.verified is False for match in matches)
+            yield from matches
+
+    def _compare(self, found: FoundRange) -> Iterator[Match]:
+        """What frames say about a range: a match, or two where its halves belong elsewhere."""
+        ranges = _sides_of(found)
+        whole, *halves = found.span.diagonals or (ranges,)
+        seen = self._verify(found, whole)
+        if not seen.is_same and seen.appearance >= SCENE_APPEARANCE:
+            # The same scene in another order.
+            tried = [self._verify(found, half) for half in halves]
+            confirmed = [half_seen for half_seen in tried if half_seen.is_same]
+            if confirmed:
+                yield from (_match(ranges, found.strength, half_seen) for half_seen in confirmed)
+                return
+        if found.span.diagonals and not seen.is_same:
+            # Where nothing moves all of both ranges is as alike as what was looked at.
+            seen = replace(seen, match=None)
+        yield _match(ranges, found.strength, seen)
+
+    def _verify(self, found: FoundRange, spans: _Sides) -> Verification:
+        match = Match(*spans, found.strength)
+        within = found.span.column_span if found.span.diagonals else None
+
+        def verified(known: Placement | None) -> Verification:
+            return verify_match(
+                self._reader,
+                self._query_path,
+                self._path,
+                match,
+                window=found.window,
+                bounds=self._bounds,
+                within=within,
+                known=known,
+            )
+
+        for window, span, placement in self._confirmed:
+            # Seconds that are there twice were edited once.
+            if window == found.window and match.query_span and _is_part(match.query_span, span):
+                return verified(placement)
+        seen = verified(None)
+        if seen.is_same and seen.placement and seen.match and seen.match.query_span:
+            self._confirmed.append((found.window, seen.match.query_span, seen.placement))
+        return seen
 
 
-def _compared(
-    reader: FootageReader,
-    query_path: Path | str,
-    path: Path,
-    found: FoundRange,
-    bounds: TimeSpan | None,
-) -> Iterator[Match]:
-    """What frames say about a range: a match, or two where its halves belong elsewhere."""
-    ranges = _sides_of(found)
-
-    def verified(spans: _Sides) -> Verification:
-        return verify_match(
-            reader,
-            query_path,
-            path,
-            Match(*spans, found.strength),
-            window=found.window,
-            bounds=bounds,
-            within=ranges[1] if found.span.diagonals else None,
-        )
-
-    whole, *halves = found.span.diagonals or (ranges,)
-    seen = verified(whole)
-    if not seen.is_same and seen.appearance >= SCENE_APPEARANCE:
-        # The same scene in another order.
-        confirmed = [half_seen for half in halves if (half_seen := verified(half)).is_same]
-        if confirmed:
-            yield from (_match(ranges, found.strength, half_seen) for half_seen in confirmed)
-            return
-    if found.span.diagonals and not seen.is_same:
-        # Where nothing moves all of both ranges is as alike as the diagonal that was looked at.
-        seen = replace(seen, match=None)
-    yield _match(ranges, found.strength, seen)
+def _is_part(span: TimeSpan, other: TimeSpan) -> bool:
+    return span.overlap_s(other) >= span.duration_s / 2
 
 
 def _match(ranges: _Sides, strength: float, seen: Verification) -> Match:

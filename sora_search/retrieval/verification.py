@@ -149,6 +149,7 @@ def verify_match(
     window: Rectangle | None = None,
     bounds: TimeSpan | None = None,
     within: TimeSpan | None = None,
+    known: Placement | None = None,
 ) -> Verification:
     """Read the frames around a match of two files, and `verify` it.
 
@@ -156,7 +157,7 @@ def verify_match(
     longer than `MAX_FRAMES_S` the middle is looked at; their speed stays what the match says,
     which long ranges tell better than a piece of them. The ends of a confirmed range are looked
     for within `bounds` of the query. Where nothing but frames can tell the time, the range may be
-    anywhere `within` a part of the indexed video.
+    anywhere `within` a part of the indexed video. Only a `known` geometry is tried if there is one.
 
     Raises:
         MediaError: If nothing of a range can be decoded.
@@ -174,6 +175,7 @@ def verify_match(
         video_span=video_piece,
         searched=searched,
         window=window,
+        known=known,
     )
     if found.match is None:
         return found
@@ -206,6 +208,7 @@ def verify(
     video_span: TimeSpan | None,
     searched: TimeSpan | None = None,
     window: Rectangle | None = None,
+    known: Placement | None = None,
 ) -> Verification:
     """Compare the frames of two ranges that are supposed to show the same footage.
 
@@ -217,6 +220,7 @@ def verify(
         video_span: The range of the indexed video; None for a still picture.
         searched: Where in the indexed video it may be; `PADDING_S` around `video_span` if None.
         window: The part of the query picture that `query` shows; None for all of it.
+        known: The geometry to try; it is looked for if None.
     """
     clock = _clock_between(query, query_span, video, video_span)
     reach_s = PADDING_S, PADDING_S
@@ -224,7 +228,10 @@ def verify(
         reach_s = video_span.start_s - searched.start_s, searched.end_s - video_span.end_s
     eyes = _Eyes(query, video, query_span, reach_s)
     times_s = moments_of(eyes.query, query_span)
-    if min(len(query), len(video)) == 1:
+    found = known
+    if known is not None:
+        laid = eyes.lay(clock, known)
+    elif min(len(query), len(video)) == 1:
         found, clock = _find_moment(eyes, clock, times_s)
     else:
         found = eyes.find(clock, times_s[::2])
@@ -233,9 +240,10 @@ def verify(
     if found is None or found.cells < MIN_CELLS:
         is_same = False if eyes.can_tell(clock, times_s[::2]) else None
         return Verification(is_same, cells=found.cells if found else 0)
-    laid = eyes.lay(clock, found)
-    laid = _sharpened(eyes, laid, clock, times_s[::2])
-    laid = _plainest(eyes, laid, clock, times_s[::2])
+    if known is None:
+        laid = eyes.lay(clock, found)
+        laid = _sharpened(eyes, laid, clock, times_s[::2])
+        laid = _plainest(eyes, laid, clock, times_s[::2])
     to_whole, whole_size = _around(window, eyes.query.size)
     edit = find_edit(
         to_whole @ laid.placement.at(times_s).mean(axis=0),
@@ -443,7 +451,7 @@ def _sharpened(eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats) -> Lai
     if laid.appearance >= RETRY_APPEARANCE or not is_odd:
         return laid
     around = [supposed.shifted(offset_s) for offset_s in eyes.other_times_s()]
-    again = _relaid(eyes, laid, around, times_s)
+    again = _relaid(eyes, laid, around, times_s[len(times_s) // 2 :][:1])
     if again is not laid and again.appearance < CLEAR_APPEARANCE:
         again = _relaid(eyes, again, [again.clock], times_s, is_exact=True)
     return again
@@ -460,13 +468,10 @@ def _relaid(
     """Laid anew with the best geometry that some clocks lead to, where that is better."""
     tried = [(eyes.find(clock, times_s, is_exact=is_exact), clock) for clock in clocks]
     found = [(placement, clock) for placement, clock in tried if placement]
-    if not found:
+    placement, clock = max(found, key=lambda pair: pair[0].cells, default=(None, laid.clock))
+    if placement is None or placement.cells < MIN_CELLS:
         return laid
-    placement, clock = max(found, key=lambda pair: pair[0].cells)
-    if placement.cells < MIN_CELLS:
-        return laid
-    again = eyes.lay(clock, placement)
-    return again if again.likeness > laid.likeness else laid
+    return _better(laid, eyes.lay(clock, placement))
 
 
 def _plainest(eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats) -> Laid:
@@ -489,5 +494,5 @@ def _plainest(eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats) -> Laid
     return laid
 
 
-def _better(laid: Laid, simpler: Laid) -> Laid:
-    return simpler if simpler.likeness > laid.likeness else laid
+def _better(laid: Laid, other: Laid) -> Laid:
+    return other if other.likeness > laid.likeness else laid
