@@ -95,6 +95,11 @@ class Footage:
         height, width = self.frames[0].gray.shape
         return height, width
 
+    def joined(self, other: "Footage") -> "Footage":
+        """These frames and others of the same file, in their order; each time once."""
+        frames = {frame.time_s: frame for frame in (*self.frames, *other.frames)}
+        return Footage([frames[time_s] for time_s in sorted(frames)])
+
     def nearest(self, times_s: Floats) -> Integers:
         """Rows of the frames closest to some times."""
         middles = (self.times_s[1:] + self.times_s[:-1]) / 2

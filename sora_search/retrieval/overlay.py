@@ -32,7 +32,9 @@ SAME_BLOCK = 0.5
 """Correlation from which on a block looks the same."""
 
 _COMMON_S = 0.5
-_GRID_POINTS, _FINE_GRID_POINTS = 5_000, 20_000
+GRID_POINTS, FINE_GRID_POINTS = 5_000, 20_000
+"""Points at which pictures are compared: many pictures, and few."""
+
 _BLOCK_SIDE = 8
 
 
@@ -52,10 +54,8 @@ class Laid:
         return self.appearance + (self.motion or 0.0)
 
 
-def moments_of(query: Footage, span: TimeSpan | None) -> Floats:
+def moments_of(span: TimeSpan) -> Floats:
     """Moments of the query to look at, spread over the range, away from its uncertain ends."""
-    if span is None:
-        span = TimeSpan(query.times_s[0], query.times_s[-1] + 1e-3)
     times_s = span.start_s + span.duration_s * (np.arange(NUM_MOMENTS) + 0.5) / NUM_MOMENTS
     # Ranges that differ by little ask for the same frames, whose features are known.
     return (
@@ -68,7 +68,7 @@ def lay(
     video: Footage,
     clock: Clock,
     placement: Placement,
-    span: TimeSpan | None,
+    span: TimeSpan,
     *,
     reach_s: tuple[float, float] = (MAX_OFFSET_S, MAX_OFFSET_S),
 ) -> Laid:
@@ -76,11 +76,11 @@ def lay(
 
     It is looked for within `reach_s` before and after the supposed `clock`.
     """
-    moments = moments_of(query, span)
+    moments = moments_of(span)
     timing = None
     rows = _rows_inside(query.times_s, span)
-    window = _Window.over(
-        placement.at(moments)[NUM_MOMENTS // 2], video.size, query.size, _GRID_POINTS
+    window = Window.over(
+        placement.at(moments)[NUM_MOMENTS // 2], video.size, query.size, GRID_POINTS
     )
     if len(rows) >= 3 and len(video.times_s) >= 3 and window.covered.sum() >= _BLOCK_SIDE**2:
         times_s = query.times_s[rows]
@@ -112,17 +112,15 @@ def pairs_at(
     return query.nearest(clock.back(video.times_s[video_rows])), video_rows
 
 
-def _rows_inside(times_s: Floats, span: TimeSpan | None) -> Integers:
+def _rows_inside(times_s: Floats, span: TimeSpan) -> Integers:
     """Frames inside of a range but not at its ends, which may be wrong."""
-    if span is None:
-        return np.arange(len(times_s))
     margin_s = min(0.5, span.duration_s / 10)
     inside = (times_s > span.start_s + margin_s) & (times_s < span.end_s - margin_s)
     return np.flatnonzero(inside)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Window:
+class Window:
     """A grid of points over the visible part of the indexed picture.
 
     Attributes:
@@ -142,7 +140,15 @@ class _Window:
         video_size: tuple[int, int],
         query_size: tuple[int, int],
         num_points: int,
-    ) -> "_Window":
+    ) -> "Window":
+        """About `num_points` over what the query shows of the indexed picture.
+
+        Args:
+            placement: Takes places of the indexed picture to places of the query.
+            video_size: Of the indexed picture, (H, W) in pixels.
+            query_size: The same of the query.
+            num_points: How many points there are to be, covered or not.
+        """
         query_width_height = np.array(query_size[::-1], np.float64)
         video_width_height = np.array(video_size[::-1], np.float64)
         from_shares, to_shares = (
@@ -206,21 +212,31 @@ def count_alike(
     rows, video_rows = pairs_at(query, video, clock, times_s)
     at_s = query.times_s[rows]
     matrices = placement.at(at_s)
-    window = _Window.over(matrices[len(at_s) // 2], video.size, query.size, _FINE_GRID_POINTS)
+    window = Window.over(matrices[len(at_s) // 2], video.size, query.size, FINE_GRID_POINTS)
     num_same, num_textured = np.zeros((2, len(times_s)), np.int64)
     if not window.covered.any():
         return num_same, num_textured
     laid = window.read([query.frames[row].gray for row in rows], matrices)
     original = window.read([video.frames[row].gray for row in video_rows])
-    blocks = window.blocks
-    size = np.bincount(blocks)
     for place, (ours, theirs) in enumerate(zip(laid, original, strict=True)):
-        a = ours - (np.bincount(blocks, ours) / size)[blocks]
-        b = theirs - (np.bincount(blocks, theirs) / size)[blocks]
-        shared = np.bincount(blocks, a * b)
-        ours_2, theirs_2 = np.bincount(blocks, a * a), np.bincount(blocks, b * b)
-        is_textured = (theirs_2 > MIN_TEXTURE**2 * size) & (size >= _BLOCK_SIDE**2 / 2)
-        is_same = shared > SAME_BLOCK * np.sqrt(np.maximum(ours_2 * theirs_2, 1e-6))
-        num_same[place] = (is_textured & is_same).sum()
+        correlation, is_textured = correlate_blocks(ours, theirs, window.blocks)
+        num_same[place] = (is_textured & (correlation > SAME_BLOCK)).sum()
         num_textured[place] = is_textured.sum()
     return num_same, num_textured
+
+
+def correlate_blocks(
+    ours: Floats32, theirs: Floats32, blocks: Integers
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """How two pictures at the same points agree, block by block, whatever their brightness.
+
+    Returns:
+        The correlation of each block, and whether the second picture has texture there.
+    """
+    size = np.bincount(blocks)
+    a = ours - (np.bincount(blocks, ours) / size)[blocks]
+    b = theirs - (np.bincount(blocks, theirs) / size)[blocks]
+    ours_2, theirs_2 = np.bincount(blocks, a * a), np.bincount(blocks, b * b)
+    shared = np.bincount(blocks, a * b)
+    is_textured = (theirs_2 > MIN_TEXTURE**2 * size) & (size >= _BLOCK_SIDE**2 / 2)
+    return shared / np.sqrt(np.maximum(ours_2 * theirs_2, 1e-6)), is_textured

@@ -29,14 +29,13 @@ from sora_search.retrieval.geometry import (
     find_edit,
 )
 from sora_search.retrieval.overlay import (
-    NUM_MOMENTS,
     Laid,
-    appearance_of,
     lay,
     moments_of,
     pairs_at,
 )
 from sora_search.retrieval.placement import Placement, place_features
+from sora_search.retrieval.stills import MIN_CELLS, Moment, find_moments, moment_of
 from sora_search.retrieval.synchrony import Clock
 from sora_search.retrieval.windows import Rectangle
 
@@ -58,9 +57,6 @@ MAX_SEARCHED_S = 30.0
 
 MIN_FEATURES = 30
 """Features of a frame below which nothing follows from finding no geometry: an empty sky."""
-
-MIN_CELLS = 8
-"""Cells of a geometry; 50 pairs of other videos had at most 6."""
 
 HOPELESS_CELLS, FEW_CELLS = 6, 25
 """Below the second, the first pairs do not settle the geometry and all are looked at; below
@@ -85,6 +81,13 @@ CLEAR_APPEARANCE, RETRY_APPEARANCE, ODD_APPEARANCE, RETRY_CONTRAST = 0.95, 0.75,
 """Below the first, geometry is fitted anew at the time found, and below the second at times
 around it, where motion stands out by the last or appearance is below the third, at odds with
 the geometry: panning cameras had .15 to .5 at first and .5 to 1.0 then."""
+
+STILL_APPEARANCE, SURE_STILL = 0.9, 0.9
+"""A still picture is a moment of the footage if so much looks the same and, of what changes in the
+footage, so much is there as it is at that moment."""
+
+NEAR_S = 0.2
+"""Around the moment of a still picture all frames are looked at."""
 
 CLEAR_MOTION = 0.95
 """Together with `CLEAR_APPEARANCE`, enough to look no further for another geometry."""
@@ -164,10 +167,12 @@ def verify_match(
         OSError: If a file is not there or may not be read.
     """
     query_span, video_span = match.query_span, match.video_span
-    longest_s = max(span.duration_s for span in (query_span, video_span, TimeSpan(0, 1)) if span)
+    if query_span is None or video_span is None:
+        return _verify_still(reader, query_path, video_path, match, window)
+    longest_s = max(query_span.duration_s, video_span.duration_s)
     share = min(1.0, (MAX_FRAMES_S - 2 * PADDING_S) / longest_s)
     query_piece, video_piece = _middle(query_span, share), _middle(video_span, share)
-    searched = _padded(_around_piece(within, video_piece) if within else video_piece)
+    searched = _padded(_within(within, video_piece) if within else video_piece)
     found = verify(
         reader.read(query_path, _padded(query_piece), window, frames_per_s=QUERY_FRAMES_PER_S),
         reader.read(video_path, searched),
@@ -181,7 +186,6 @@ def verify_match(
         return found
     corrected = found.match
     if share < 1.0:
-        assert video_span is not None
         start_s = max(0.0, video_span.start_s + found.offset_s)
         whole = TimeSpan(start_s, max(start_s + 1e-3, video_span.end_s + found.offset_s))
         corrected = replace(match, video_span=whole)
@@ -200,12 +204,60 @@ def verify_match(
     return replace(found, match=replace(corrected, score=match.score))
 
 
+def _verify_still(
+    reader: FootageReader,
+    query_path: Path | str,
+    video_path: Path | str,
+    match: Match,
+    window: Rectangle | None,
+) -> Verification:
+    """`verify_match` where one side is a still picture: which moment of the other shows it?"""
+    query_span = match.query_span and _around_piece(match.query_span)
+    video_span = match.video_span and _around_piece(match.video_span)
+    query = reader.read(query_path, query_span, window)
+    video = reader.read(video_path, video_span)
+    moments = find_moments(query, video)
+    if not moments:
+        num_features = max(len(side.frames[0].features.points) for side in (query, video))
+        return Verification(False if num_features >= MIN_FEATURES else None)
+
+    def refined(moment: Moment) -> Moment:
+        near = TimeSpan(max(0.0, moment.middle_s - NEAR_S), moment.middle_s + NEAR_S)
+        sides = query, video
+        if video_span is not None:
+            closer = reader.read(video_path, near, frames_per_s=QUERY_FRAMES_PER_S)
+            sides = query, video.joined(closer)
+        elif query_span is not None:
+            closer = reader.read(query_path, near, window, frames_per_s=QUERY_FRAMES_PER_S)
+            sides = query.joined(closer), video
+        return moment_of(*sides, moment.placement)
+
+    moment = max(map(refined, moments), key=lambda moment: moment.likeness)
+    to_whole, whole_size = _around(window, query.size)
+    return Verification(
+        _is_same_still(moment),
+        moment.placement.cells,
+        moment.appearance,
+        moment.motion,
+        match=Match(query_span and moment.span, video_span and moment.span, match.score),
+        edit=find_edit(to_whole @ moment.placement.matrices[0], video.size, whole_size),
+        placement=moment.placement,
+    )
+
+
+def _is_same_still(moment: Moment) -> bool | None:
+    if moment.appearance < SCENE_APPEARANCE:
+        return False
+    is_sure = moment.motion is not None and moment.motion >= SURE_STILL
+    return True if is_sure and moment.appearance >= STILL_APPEARANCE else None
+
+
 def verify(
     query: Footage,
     video: Footage,
     *,
-    query_span: TimeSpan | None,
-    video_span: TimeSpan | None,
+    query_span: TimeSpan,
+    video_span: TimeSpan,
     searched: TimeSpan | None = None,
     window: Rectangle | None = None,
     known: Placement | None = None,
@@ -213,26 +265,24 @@ def verify(
     """Compare the frames of two ranges that are supposed to show the same footage.
 
     Args:
-        query: Frames of the query, about ten a second, from `PADDING_S` before its range
+        query: Frames of the query, ten a second or more, from `PADDING_S` before its range
             to as much after it where there is that much.
         video: The same of the indexed video.
-        query_span: The range of the query; None for a still picture.
-        video_span: The range of the indexed video; None for a still picture.
+        query_span: The range of the query.
+        video_span: The range of the indexed video.
         searched: Where in the indexed video it may be; `PADDING_S` around `video_span` if None.
         window: The part of the query picture that `query` shows; None for all of it.
         known: The geometry to try; it is looked for if None.
     """
-    clock = _clock_between(query, query_span, video, video_span)
+    clock = _clock_between(query_span, video_span)
     reach_s = PADDING_S, PADDING_S
-    if searched is not None and video_span is not None:
+    if searched is not None:
         reach_s = video_span.start_s - searched.start_s, searched.end_s - video_span.end_s
     eyes = _Eyes(query, video, query_span, reach_s)
-    times_s = moments_of(eyes.query, query_span)
+    times_s = moments_of(query_span)
     found = known
     if known is not None:
         laid = eyes.lay(clock, known)
-    elif min(len(query), len(video)) == 1:
-        found, clock = _find_moment(eyes, clock, times_s)
     else:
         found = eyes.find(clock, times_s[::2])
         if found is not None and HOPELESS_CELLS <= found.cells < FEW_CELLS:
@@ -252,18 +302,14 @@ def verify(
         speed=laid.clock.speed,
         is_moving=laid.placement.is_moving,
     )
-    offset_s, match = 0.0, None
-    if query_span is not None and video_span is not None and min(len(query), len(video)) > 1:
-        offset_s = laid.clock.at_origin_s - clock.at_origin_s
-        match = _corrected(laid, query_span, eyes.video.times_s)
     return Verification(
         _is_same(laid),
         laid.placement.cells,
         laid.appearance,
         laid.motion,
         laid.contrast,
-        offset_s,
-        match,
+        laid.clock.at_origin_s - clock.at_origin_s,
+        _corrected(laid, query_span, eyes.video.times_s),
         edit,
         laid.placement,
     )
@@ -278,53 +324,29 @@ def _is_same(laid: Laid) -> bool | None:
     return True if laid.motion >= needed else None
 
 
-def _find_moment(eyes: "_Eyes", clock: Clock, times_s: Floats) -> tuple["Placement | None", Clock]:
-    """Where a side of one frame lies in the other, and at which of its moments.
-
-    Some moments tell the geometry, and with it the picture itself tells which is the moment.
-    """
-    is_query = len(eyes.query.times_s) == 1
-
-    def clock_at(moment_s: float) -> Clock:
-        at_s = (times_s[0], moment_s) if is_query else (moment_s, eyes.video.times_s[0])
-        return Clock(float(at_s[0]), float(at_s[1]), clock.speed)
-
-    def find_at(at: Clock) -> Placement | None:
-        return eyes.find(at, np.array([at.origin_s]))
-
-    moments_s = (eyes.video if is_query else eyes.query).times_s
-    rows = np.unique(np.linspace(0, len(moments_s) - 1, NUM_MOMENTS).round().astype(int))
-    tried = [(find_at(at), at) for at in map(clock_at, moments_s[rows])]
-    placement, best = max(tried, key=lambda pair: pair[0].cells if pair[0] else 0)
-    if placement is None or placement.cells < MIN_CELLS:
-        return placement, best
-
-    def likeness(at: Clock) -> float:
-        return appearance_of(eyes.query, eyes.video, at, placement, np.array([at.origin_s]))
-
-    best = max(map(clock_at, moments_s), key=likeness)
-    again = find_at(best)
-    return (again if again and again.cells >= placement.cells else placement), best
-
-
-def _middle(span: TimeSpan | None, share: float) -> TimeSpan | None:
-    if span is None or share == 1.0:
+def _middle(span: TimeSpan, share: float) -> TimeSpan:
+    if share == 1.0:
         return span
     cut_s = span.duration_s * (1 - share) / 2
     return TimeSpan(span.start_s + cut_s, span.end_s - cut_s)
 
 
-def _around_piece(within: TimeSpan, piece: TimeSpan | None) -> TimeSpan | None:
+def _within(part: TimeSpan, piece: TimeSpan) -> TimeSpan:
     """What is searched of a part of the indexed video: at most `MAX_SEARCHED_S` around a piece."""
-    if piece is None:
-        return None
     farthest_s = max(0.0, (MAX_SEARCHED_S - piece.duration_s) / 2)
-    start_s = max(within.start_s, piece.start_s - farthest_s)
-    return TimeSpan(start_s, max(piece.end_s, min(within.end_s, piece.end_s + farthest_s)))
+    start_s = max(part.start_s, piece.start_s - farthest_s)
+    return TimeSpan(start_s, max(piece.end_s, min(part.end_s, piece.end_s + farthest_s)))
 
 
-def _padded(span: TimeSpan | None) -> TimeSpan | None:
-    return span and TimeSpan(max(0.0, span.start_s - PADDING_S), span.end_s + PADDING_S)
+def _around_piece(piece: TimeSpan) -> TimeSpan:
+    """Where a still picture is looked for: vectors hardly tell moments of one scene apart."""
+    middle_s = (piece.start_s + piece.end_s) / 2
+    half_s = min(MAX_SEARCHED_S, max(MAX_FRAMES_S, piece.duration_s + 2 * PADDING_S)) / 2
+    return TimeSpan(max(0.0, middle_s - half_s), middle_s + half_s)
+
+
+def _padded(span: TimeSpan) -> TimeSpan:
+    return TimeSpan(max(0.0, span.start_s - PADDING_S), span.end_s + PADDING_S)
 
 
 def _around(window: Rectangle | None, size: tuple[int, int]) -> tuple[Floats, tuple[int, int]]:
@@ -336,18 +358,9 @@ def _around(window: Rectangle | None, size: tuple[int, int]) -> tuple[Floats, tu
     return shift, (round(height), round(width))
 
 
-def _clock_between(
-    query: Footage,
-    query_span: TimeSpan | None,
-    video: Footage,
-    video_span: TimeSpan | None,
-) -> Clock:
-    speed = video_span.duration_s / query_span.duration_s if query_span and video_span else 1.0
-    query_s, video_s = (
-        (span.start_s + span.end_s) / 2 if span else float(side.times_s.mean())
-        for side, span in ((query, query_span), (video, video_span))
-    )
-    return Clock(query_s, video_s, speed)
+def _clock_between(query_span: TimeSpan, video_span: TimeSpan) -> Clock:
+    query_s, video_s = ((span.start_s + span.end_s) / 2 for span in (query_span, video_span))
+    return Clock(query_s, video_s, video_span.duration_s / query_span.duration_s)
 
 
 def _corrected(laid: Laid, span: TimeSpan, video_times_s: Floats) -> Match:
@@ -376,7 +389,7 @@ class _Eyes:
         self,
         query: Footage,
         video: Footage,
-        span: TimeSpan | None,
+        span: TimeSpan,
         reach_s: tuple[float, float],
     ) -> None:
         self.query, self.video = query, video
