@@ -167,7 +167,7 @@ def search(
 
     judged = judged_of(searching.copies(views, on_progress=on_progress))
     matches, rejected = judged.matches, judged.rejected
-    if not any(match.verified for found in matches.values() for match in found):
+    if not any(_is_found(match) for found in matches.values() for match in found):
         closer = searching.copies(closer_views(query, encoder, span=span))
         judged = judged_of(closer)
         matches = {**matches, **_confirmed(judged.matches)}
@@ -196,6 +196,11 @@ class FoundVideo:
     video_id: int
     score: float
     matches: Sequence[Match] = ()
+
+
+def _is_found(match: Match) -> bool:
+    """Whether frames leave so little doubt that looking more closely would find nothing better."""
+    return match.verified is not False and match.score >= COPY_SCORE
 
 
 def _confirmed(judged: Mapping[int, list[Match]]) -> dict[int, list[Match]]:

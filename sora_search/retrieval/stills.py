@@ -37,7 +37,11 @@ SAME_SCENE = 0.5
 """Frames belong to the scene whose mean counts if they look like the picture by this share."""
 
 MAX_LIVE = 0.6
-"""Where more of the picture changes the camera moves, and that says nothing about the take."""
+"""Where more of the picture changes the camera moves: another take looks alike from somewhere, but
+not by `EXACT_LIKENESS`."""
+
+MIN_LIVE = 4
+"""Blocks that change, of about 80, below which what changes may agree by chance."""
 
 SLACK = 0.03
 """The moment lasts as long as the video agrees with the picture as well, less this."""
@@ -203,7 +207,8 @@ def _motion(still: Floats32, moving: Floats32, blocks: Integers, likeness: Float
         likeness: How much each frame looks like the picture, shape ``(T,)``.
 
     Returns:
-        Correlations, shape ``(T,)``; None where hardly anything changes, or nearly everything.
+        Correlations, shape ``(T,)``; None where hardly anything changes, or nearly everything
+        and no frame is exactly the picture.
     """
     of_scene = likeness >= SAME_SCENE * likeness.max()
     if of_scene.sum() < 3:
@@ -212,7 +217,9 @@ def _motion(still: Floats32, moving: Floats32, blocks: Integers, likeness: Float
     different = moving - mean
     energy = (different[of_scene] ** 2).mean(axis=0)
     is_live = np.bincount(blocks, energy) / np.bincount(blocks) >= MIN_CHANGE**2
-    if not is_live.any() or is_live.mean() > MAX_LIVE:
+    if is_live.sum() < MIN_LIVE:
+        return None
+    if is_live.mean() > MAX_LIVE and likeness.max() < EXACT_LIKENESS:
         return None
     points = is_live[blocks]
     gain, offset = np.polyfit(still, moving[int(np.argmax(likeness))], 1)
