@@ -17,7 +17,7 @@ from sora_search.media.probing import path_of
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.placement import Placement
-from sora_search.retrieval.scoring import MATCH_STRENGTH, Sight, score_of_match
+from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH, Sight, score_of_match
 from sora_search.retrieval.verification import SCENE_APPEARANCE, Verification, verify_match
 from sora_search.retrieval.windows import Rectangle
 
@@ -139,10 +139,8 @@ def judge(
             matches = list(pair.look_at(found[video_id], at_most))
         matches.sort(key=lambda match: -match.score)
         told = [match for match in matches if _is_told(match)]
-        if any(match.verified for match in told):
-            told = _explained(match for match in told if match.verified is not False)
-        else:
-            told = told[:1]
+        likely = [match for match in told if match.verified or _is_likely(match)]
+        told = _explained(likely) if likely else told[:1]
         if told:
             judgment.matches[video_id] = told
         judgment.rejected.extend(
@@ -170,7 +168,7 @@ def _explained(matches: Iterable[Match]) -> list[Match]:
 
 
 def _is_repetition(match: Match, better: Match) -> bool:
-    if not better.verified or match.query_span is None or better.query_span is None:
+    if match.query_span is None or better.query_span is None:
         return False
     assert match.evidence is not None
     assert better.evidence is not None
@@ -178,6 +176,11 @@ def _is_repetition(match: Match, better: Match) -> bool:
         return False
     motion = match.evidence.motion
     return motion is None or motion < (better.evidence.motion or 0.0) - REPETITION_MOTION
+
+
+def _is_likely(match: Match) -> bool:
+    """Whether frames leave it open, and probably it is the same footage."""
+    return match.verified is None and match.score >= COPY_SCORE
 
 
 def _is_told(match: Match) -> bool:
@@ -286,7 +289,10 @@ def _match(ranges: _Sides, strength: float, seen: Verification) -> Match:
         spans.query_span,
         spans.video_span,
         score_of_match(
-            strength, _sight(seen), appearance=seen.appearance, motion=seen.motion or 0.0
+            strength,
+            _sight(seen, is_picture=None in ranges),
+            appearance=seen.appearance,
+            motion=seen.motion or 0.0,
         ),
         verified=seen.is_same,
         edit=seen.edit.describe() if seen.edit and seen.is_same is not False else "",
@@ -301,7 +307,9 @@ def _match(ranges: _Sides, strength: float, seen: Verification) -> Match:
     )
 
 
-def _sight(seen: Verification) -> Sight:
+def _sight(seen: Verification, *, is_picture: bool) -> Sight:
     if seen.edit is None:
         return "other" if seen.is_same is False else "featureless"
-    return "static" if seen.motion is None else "moving"
+    if seen.motion is None:
+        return "static"
+    return "picture" if is_picture else "moving"

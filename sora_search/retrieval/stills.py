@@ -36,6 +36,9 @@ geometry."""
 SAME_SCENE = 0.5
 """Frames belong to the scene whose mean counts if they look like the picture by this share."""
 
+MIN_BLOCKS = 8
+"""Textured blocks, of about 80, below which a picture holds too little to be recognized by."""
+
 MAX_LIVE = 0.6
 """Where more of the picture changes the camera moves: another take looks alike from somewhere, but
 not by `EXACT_LIKENESS`."""
@@ -57,7 +60,8 @@ class Moment:
         appearance: Share of the textured blocks that look the same, in [0, 1].
         motion: Correlation of what is different at this moment from the mean of all, in
             [-1, 1]; None where hardly anything changes.
-        likeness: Mean correlation of the blocks.
+        likeness: Mean correlation of the textured blocks.
+        num_blocks: How many these are.
     """
 
     placement: Placement
@@ -65,6 +69,7 @@ class Moment:
     appearance: float
     motion: float | None
     likeness: float
+    num_blocks: int
 
     @property
     def middle_s(self) -> float:
@@ -173,6 +178,7 @@ class _Pair:
             float((of[textured] > SAME_BLOCK).mean()) if textured.any() else 0.0,
             float(motion[best]) if motion is not None else None,
             float(likeness[best]),
+            int(textured.sum()),
         )
 
     def _read(self, placement: Placement) -> tuple[Floats32, Floats32, Integers]:

@@ -35,7 +35,7 @@ from sora_search.retrieval.overlay import (
     pairs_at,
 )
 from sora_search.retrieval.placement import Placement, place_features
-from sora_search.retrieval.stills import MIN_CELLS, Moment, find_moments, moment_of
+from sora_search.retrieval.stills import MIN_BLOCKS, MIN_CELLS, Moment, find_moments, moment_of
 from sora_search.retrieval.synchrony import Clock
 from sora_search.retrieval.windows import Rectangle
 
@@ -233,6 +233,8 @@ def _verify_still(
         return moment_of(*sides, moment.placement)
 
     moment = max(map(refined, moments), key=lambda moment: moment.likeness)
+    if moment.motion is None and moment.num_blocks < MIN_BLOCKS:
+        return Verification(None, moment.placement.cells)
     to_whole, whole_size = _around(window, query.size)
     return Verification(
         _is_same_still(moment),

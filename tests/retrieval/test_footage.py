@@ -37,7 +37,7 @@ def test_what_was_read_is_kept(path):
 
 
 def test_what_was_read_longest_ago_is_forgotten(path, monkeypatch):
-    monkeypatch.setattr(footage, "MAX_KEPT_S", 2 * footage.PIECE_S)
+    monkeypatch.setattr(footage, "MAX_KEPT", 2 * footage.PIECE_S * footage.FRAMES_PER_S)
     reader = FootageReader()
     first = reader.read(path, TimeSpan(0.0, 1.0)).frames[0]
     reader.read(path, TimeSpan(2.0, 3.0))
