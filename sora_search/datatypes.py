@@ -386,6 +386,7 @@ class IndexReport:
         num_missing: Gone.
         num_dropped: Those of the missing that the index forgot.
         num_salvaged: Damaged, and indexed as far as they can be decoded.
+        num_skipped: Below the given folders, and not named like videos.
         num_vectors: Vectors added.
         failures: Files and folders that could not be indexed.
     """
@@ -398,6 +399,7 @@ class IndexReport:
     num_missing: int = 0
     num_dropped: int = 0
     num_salvaged: int = 0
+    num_skipped: int = 0
     num_vectors: int = 0
     failures: tuple[VideoFailure, ...] = field(default=())
 

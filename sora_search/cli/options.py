@@ -162,6 +162,18 @@ def require_paths(paths: list[Path]) -> None:
             raise ConfigError(f"no such file or folder: {str(path)!r}")
 
 
+def require_files(paths: list[Path]) -> None:
+    """The same for what cannot be a folder.
+
+    Raises:
+        ConfigError: If one does not exist, or is a folder.
+    """
+    require_paths(paths)
+    for path in paths:
+        if path.is_dir():
+            raise ConfigError(f"{str(path)!r} is a folder: name the files in it, as in {path}/*")
+
+
 def parse_time(text: str) -> float:
     """A time on the command line in seconds: `62.5`, `1:02.5` or `0:01:02.5`.
 

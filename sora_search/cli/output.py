@@ -232,7 +232,14 @@ def report_lines(report: IndexReport, paths: Sequence[Path]) -> list[str]:
         below = ", ".join(repr(shown_path(path)) for path in paths)
         return [f"no video was found below {below} (a file given by name counts whatever its name)"]
     lines = [", ".join(said)]
-    return [*lines, f"{report.num_vectors:,} vectors added"] if report.num_vectors else lines
+    if report.num_vectors:
+        lines.append(f"{report.num_vectors:,} vectors added")
+    if report.num_skipped:
+        files = "1 file" if report.num_skipped == 1 else f"{report.num_skipped:,} files"
+        lines.append(
+            f"{files} left out, not named like videos (named on the command line they count)"
+        )
+    return lines
 
 
 def table_lines(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:

@@ -23,8 +23,8 @@ from sora_search.cli.options import (
     VerboseOption,
     load_shared,
     parse_time,
+    require_files,
     require_parent,
-    require_paths,
     set_up_logging,
 )
 from sora_search.cli.output import (
@@ -156,7 +156,7 @@ def query_command(
     shared = load_shared(config_file, index=index, model=model, device=device)
     flags = {"top": top, "min_score": min_score, "purpose": purpose}
     settings = config.load(QuerySettings, "query", flags, path=config_file)
-    require_paths(videos)
+    require_files(videos)
     form = _form_of(videos, as_json=as_json, as_jsonl=as_jsonl)
     if end is not None and end <= (start or 0.0):
         raise ConfigError(f"--end {end:g} must come after --start {start or 0.0:g}")

@@ -67,11 +67,13 @@ class FoundFiles:
         files: Every name of a video file once, sorted by path.
         roots: The given paths, in their order.
         failures: Folders and files that cannot be looked at, and why.
+        num_skipped: Visible files that are not named like videos.
     """
 
     files: tuple[FoundFile, ...]
     roots: tuple[FoundRoot, ...]
     failures: tuple[VideoFailure, ...]
+    num_skipped: int = 0
 
 
 def find_videos(
@@ -104,6 +106,7 @@ def find_videos(
         tuple(files),
         tuple(_found_root(path, path in folders, walk.unread) for path in roots),
         tuple(walk.failures),
+        walk.num_skipped,
     )
 
 
@@ -135,6 +138,7 @@ class _Walk:
         self.files: dict[str, FoundFile] = {}
         self.unread: set[str] = set()
         self.failures: list[VideoFailure] = []
+        self.num_skipped = 0
         self._entered = entered
 
     def add_file(self, path: Path) -> None:
@@ -172,6 +176,8 @@ class _Walk:
                     (linked if entry.is_symlink() else real).append(path)
                 elif has_video_name(path):
                     self.add_file(path)
+                else:
+                    self.num_skipped += 1
 
     def add_unread(self, folder: Path, error: OSError) -> None:
         """Remember a folder that cannot be read: what lies below it is not known to be gone."""

@@ -105,6 +105,7 @@ def index_videos(
     run.tracker.enter("looking for videos")
     found = find_videos(paths, skip=[index.path])
     try:
+        run.counts["skipped"] = found.num_skipped
         for failure in found.failures:
             run.fail(failure)
         tasks = run.sort_out(found)

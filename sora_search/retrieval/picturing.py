@@ -104,7 +104,7 @@ def _result_row(place: int, result: SearchResult, match: Match | None) -> Pictur
     """The frames of one range of a video, or of the whole where none is named."""
     path = path_of(result.uri)
     score = match.score if match and match.verified is not False else result.score
-    label = f"{place}.  {result.kind}  {score:.2f}  {path.name}"
+    label = f"{place}.  {result.kind}  {score:.3f}  {path.name}"
     if match and match.video_span:
         label += f"  {match.video_span}"
     if match:

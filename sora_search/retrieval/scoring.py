@@ -115,6 +115,7 @@ def find_zero_point(
     background: NDArray[np.float32],
     *,
     bounds: tuple[float, float] = ZERO_POINT_RANGE,
+    quantile: float = BACKGROUND_QUANTILE,
     max_rows: int = 256,
 ) -> float:
     """The similarity that chance reaches: from here on, two moments look like the same footage.
@@ -123,10 +124,11 @@ def find_zero_point(
         weighted_query: Rows from `weigh`, shape ``(Q, D)``.
         background: Stored vectors from all over the index, shape ``(N, D)``; N may be 0.
         bounds: Where it must lie.
+        quantile: Share of the pairs that are to lie below it.
         max_rows: At most this many rows of the query are looked at, evenly spread.
 
     Returns:
-        `BACKGROUND_QUANTILE` of all pairs, within `bounds`, to two digits (which
+        The quantile of all pairs, within `bounds`, to two digits (which
         vectors stand for the background must not show in an answer).
     """
     low, high = bounds
@@ -134,7 +136,7 @@ def find_zero_point(
         return high
     rows = np.linspace(0, len(weighted_query) - 1, min(max_rows, len(weighted_query)))
     pairs = weighted_query[np.unique(rows.astype(int))] @ background.T
-    return round(float(np.clip(np.quantile(pairs, BACKGROUND_QUANTILE), low, high)), 2)
+    return round(float(np.clip(np.quantile(pairs, quantile), low, high)), 2)
 
 
 def strength_of(evidence: float, zero_point: float) -> float:

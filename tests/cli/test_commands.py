@@ -41,6 +41,7 @@ def test_index_reports_on_stdout_and_is_quick_the_second_time(place):
         "num_missing": 0,
         "num_dropped": 0,
         "num_salvaged": 0,
+        "num_skipped": 0,
         "num_vectors": 0,
         "failures": [],
     }
@@ -70,7 +71,7 @@ def test_verbose_says_on_stderr_what_is_done(place):
     assert "debug: [shared] " not in again
     said = sora_search("query", "clip.mp4", "-v", "-v", "--index", "index_data").stderr
     assert "debug: [shared] index = index_data (command line)" in said
-    assert re.search(r"info: searched for clip.mp4 in \d+\.\d s \(videos found: 1, ranges ", said)
+    assert re.search(r"info: searched for clip.mp4 in \d+\.\d s \(videos found: 3, ranges ", said)
     assert sora_search("query", "clip.mp4").stderr == ""
 
 
@@ -497,6 +498,12 @@ def test_2_when_a_path_does_not_exist(place, command):
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "error: no such file or folder: 'gone'\n"
     assert not Path("index_data").exists()
+
+
+def test_2_for_a_folder_as_the_query(indexed):
+    result = sora_search("query", "videos")
+    assert result.exit_code == 2
+    assert "'videos' is a folder: name the files in it, as in videos/*" in result.stderr
 
 
 def test_2_for_a_part_of_a_still_picture(indexed):

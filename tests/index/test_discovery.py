@@ -31,6 +31,12 @@ def test_folders_are_walked_in_a_fixed_order(tree):
     assert names(find_videos(tree), tree) == [b"a.MKV", b"b.mp4", b"sub/c.webm", b"sub/deep/d.mov"]
 
 
+def test_files_not_named_like_videos_are_counted(tree):
+    (tree / ".hidden").write_bytes(b"")
+    assert find_videos(tree).num_skipped == 2  # notes.txt and cover.jpg
+    assert find_videos(tree / "notes.txt").num_skipped == 0
+
+
 def test_a_found_file_tells_size_and_time(tree):
     file = find_videos([tree]).files[1]
     status = os.stat(tree / "b.mp4")

@@ -70,6 +70,7 @@ def test_zero_point_between_the_bounds_is_a_quantile() -> None:
     half = np.stack([similarity, np.sqrt(1 - similarity**2)], axis=1) / np.sqrt(2)
     background = np.hstack([half, half]).astype(np.float32)
     assert find_zero_point(query, background) == pytest.approx(0.57, abs=0.006)
+    assert find_zero_point(query, background, quantile=0.5) == 0.4
 
 
 SIGHTS: tuple[Sight, ...] = get_args(Sight)
