@@ -1,5 +1,7 @@
 """Which ranges are told: each once, and what frames say about them."""
 
+from dataclasses import replace
+
 import pytest
 from made_library import Library
 
@@ -64,6 +66,51 @@ def test_a_movement_done_again_is_no_second_place_of_footage() -> None:
     exercise, still = told(10, 0.75, True), told(20, None, None)
     assert judging._explained([best, again, exercise, still]) == [best, again]
     assert judging._explained([still, exercise]) == [still, exercise]
+
+
+def test_seconds_confirmed_at_one_place_are_tried_elsewhere_with_that_geometry(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = []
+    verify = judging.verify_match
+
+    def watched(*sides: object, **options: object) -> Verification:
+        known.append(options["known"])
+        return verify(*sides, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(judging, "verify_match", watched)
+    path = library.folder / "twice.mkv"
+    video_id = library.index.find(path.as_uri()).video_id
+    again, other = found((8.5, 12.5), (21.5, 25.5), 0.8), found((0, 4), (0, 4), 0.7)
+    pieces = [found((8.5, 12.5), (8.5, 12.5), 0.9), again, other]
+    judged = judge(
+        library.index, FootageReader(), path, {video_id: pieces}, bounds=TimeSpan(8.5, 12.5)
+    )
+    assert judged.matches[video_id][0].verified
+    assert known[0] is None
+    assert known[1] is not None
+    assert known[2] is None
+
+
+def test_where_vectors_see_no_movement_frames_search_all_of_the_range(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    within = []
+    verify = judging.verify_match
+
+    def watched(*sides: object, **options: object) -> Verification:
+        within.append(options["within"])
+        return verify(*sides, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(judging, "verify_match", watched)
+    path = library.folder / "long-0.mkv"
+    video_id = library.index.find(path.as_uri()).video_id
+    moving = found((0, 4), (0, 4), 0.8)
+    spans = (TimeSpan(0, 4), TimeSpan(4, 8))
+    static = replace(moving.span, column_span=TimeSpan(2, 14), is_static=True, diagonals=(spans,))
+    pieces = [replace(moving, span=static), moving]
+    judge(library.index, FootageReader(), path, {video_id: pieces})
+    assert within == [TimeSpan(2, 14), None]
 
 
 def test_a_range_that_cannot_be_read_hides_no_other(

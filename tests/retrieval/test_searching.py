@@ -160,7 +160,10 @@ def test_still_picture_is_found_where_it_is_shown(library: Library, tmp_path: Pa
     assert first.matches[0].video_span.start_s <= 17.3 <= first.matches[0].video_span.end_s
 
 
-def test_still_footage_is_one_range(library: Library, tmp_path: Path) -> None:
+def test_still_footage_is_one_range_found_without_a_closer_look(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(searching, "closer_views")
     answer = library.ask(written(tmp_path / "query.mkv", still_clip(200, 4)))
     first = answer.results[0]
     assert first.uri == library.uri("still")

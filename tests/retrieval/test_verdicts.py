@@ -14,8 +14,10 @@ from sora_search.datatypes import SearchResult, TimeSpan
 from sora_search.index.indexing import index_videos
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.clips import Clip
+from sora_search.retrieval import judging
 from sora_search.retrieval.judging import MIN_LOOKS
 from sora_search.retrieval.picturing import write_answer
+from sora_search.retrieval.verification import Verification
 
 NUM_CROWD = MIN_LOOKS + 1
 
@@ -95,6 +97,13 @@ def test_a_match_comes_first_found_or_not_and_keeps_the_ranges_that_were_found(l
     assert lone.matches == before["lone"].matches
     assert (other.matches, other.coverage, other.verified) == ((), 0.0, None)
     assert write_answer(answer, tmp_path / "answer.png").stat().st_size > 1000
+
+
+def test_seconds_that_frames_refute_are_not_those_of_a_match(library, monkeypatch):
+    monkeypatch.setattr(judging, "verify_match", lambda *sides, **options: Verification(False))
+    assert [match.verified for match in asked(library)["lone"].matches] == [False]
+    decide(library, "match", "lone")
+    assert asked(library)["lone"].matches == ()
 
 
 def test_a_match_passes_any_bound_but_that_of_the_number(library):

@@ -24,6 +24,7 @@ from sora_search.retrieval.geometry import (
     fit_homography,
     moved,
 )
+from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.verification import Verification, verify, verify_match
 
 TURN = np.array([[0.9, -0.44, 30], [0.44, 0.9, -60], [0, 0, 1.0]])
@@ -169,6 +170,26 @@ def test_unchanged_piece_of_a_shaking_camera_is_unchanged(late_s):
     assert found.match.video_span.start_s == pytest.approx(1, abs=0.06)
 
 
+def test_frames_of_a_query_are_paired_with_those_of_the_video_at_its_own_rate(tmp_path):
+    """Between frames that are a tenth of a second apart a hand-held camera is anywhere."""
+    rng = np.random.default_rng(3)
+    world = texture(5, (SIZE[0] + 80, SIZE[1] + 80))
+    walk = np.clip(40 + np.cumsum(rng.integers(-9, 10, (120, 2)), axis=0), 0, 80)
+    frames = [world[top : top + SIZE[0], left : left + SIZE[1]] for top, left in walk]
+    video = write_video(tmp_path / "video.mp4", frames, frames_per_s=RATE)
+    query = write_video(tmp_path / "query.mp4", frames[21:101], frames_per_s=RATE)
+    span = TimeSpan(0.0, 4.0)
+    found = verify_match(
+        FootageReader(), query, video, Match(span, TimeSpan(1.0, 5.0), 0.7), bounds=span
+    )
+    assert found.is_same is True
+    assert found.motion is not None
+    assert found.motion > 0.9
+    assert found.match is not None
+    assert found.match.video_span is not None
+    assert found.match.video_span.start_s == pytest.approx(1.05, abs=0.02)
+
+
 def test_moving_inset_is_followed(footage):
     edited = edit_clip("pip-moving", footage, seed=4, video_hash="a", carrier=scene(2, 2))
     found = check_edit(edited, footage)
@@ -260,6 +281,32 @@ def test_files_are_read_around_the_match(footage, tmp_path):
     assert found.match.score == 0.7
     assert found.match.video_span is not None
     assert found.match.video_span.start_s == pytest.approx(1.5, abs=0.06)
+
+
+def test_where_vectors_tell_no_time_all_of_a_range_is_searched(footage, tmp_path):
+    long = scene(1, 1, duration_s=14.0, num_bodies=1)
+    video = write_video(tmp_path / "video.mp4", long.frames, frames_per_s=RATE)
+    query = write_video(tmp_path / "query.mp4", long.frames[200:260], frames_per_s=RATE)
+    span = TimeSpan(0.0, 3.0)
+    supposed = Match(span, TimeSpan(1.0, 4.0), 0.7)
+    assert verify_match(FootageReader(), query, video, supposed, bounds=span).is_same is not True
+    found = verify_match(
+        FootageReader(), query, video, supposed, bounds=span, within=TimeSpan(0.0, 14.0)
+    )
+    assert found.is_same is True
+    assert found.match is not None
+    assert found.match.video_span is not None
+    assert found.match.video_span.start_s == pytest.approx(10.0, abs=0.03)
+
+
+def test_a_known_geometry_is_the_only_one_that_is_tried(footage):
+    span = TimeSpan(1.0, 4.0)
+    whole = Placement(np.eye(3)[None], np.array([1.0]), 50)
+    side = seen(footage, span)
+    spans = {"query_span": span, "video_span": span}
+    assert verify(side, side, known=whole, **spans).is_same is True
+    wrong = replace(whole, matrices=np.diag([0.5, 0.5, 1.0])[None])
+    assert verify(side, side, known=wrong, **spans).is_same is False
 
 
 def test_of_a_long_match_only_a_piece_is_held(tmp_path, monkeypatch):
