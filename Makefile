@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 	$(RUN) examples/demo.py
 
 test: $(INSTALLED)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --dist loadfile
 
 check: $(INSTALLED)
 	$(RUN) -m ruff check .
