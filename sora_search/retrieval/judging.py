@@ -24,6 +24,9 @@ from sora_search.retrieval.windows import Rectangle
 MAX_REFUTED = 2
 """Ranges of one video that may be refuted, or unreadable, before the others are not looked at."""
 
+MIN_CONFIRMED = 0.75
+"""Where less of a range without movement of its own is confirmed, its halves are looked at too."""
+
 REPETITION_MOTION = 0.1
 """How much less motion agrees where an exercise is done again: .75 beside 1.00, .76 beside .94."""
 
@@ -241,7 +244,7 @@ class _Pair:
         ranges = _sides_of(found)
         whole, *halves = found.span.diagonals or (ranges,)
         seen = self._verify(found, whole)
-        if not seen.is_same and seen.appearance >= SCENE_APPEARANCE:
+        if seen.appearance >= SCENE_APPEARANCE and not _is_confirmed(seen, whole):
             # The same scene in another order.
             tried = [self._verify(found, half) for half in halves]
             confirmed = [half_seen for half_seen in tried if half_seen.is_same]
@@ -277,6 +280,13 @@ class _Pair:
         if seen.is_same and seen.placement and seen.match and seen.match.query_span:
             self._confirmed.append((found.window, seen.match.query_span, seen.placement))
         return seen
+
+
+def _is_confirmed(seen: Verification, spans: _Sides) -> bool:
+    """Whether frames agree over most of what was looked at, not in a part of it alone."""
+    if not seen.is_same or seen.match is None or seen.match.query_span is None or spans[0] is None:
+        return bool(seen.is_same)
+    return seen.match.query_span.overlap_s(spans[0]) >= MIN_CONFIRMED * spans[0].duration_s
 
 
 def _is_part(span: TimeSpan, other: TimeSpan) -> bool:

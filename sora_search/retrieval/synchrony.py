@@ -43,6 +43,9 @@ BEYOND_S = 0.06
 SPEEDS = (0.5, 2.0)
 """Slowest and fastest that footage is expected to be shown."""
 
+NEARLY_PLAIN = 0.06
+"""Speeds closer to 1 than this are 1 where that agrees as well: slow movement tells no speed."""
+
 CLEAR_AGREEMENT = 0.5
 """Motion at the supposed speed below which all of `SPEEDS` are tried: of copies nearly all have
 more, and then a wrong speed is out of the question."""
@@ -139,6 +142,10 @@ def find_time(
     for step_s, step in ((0.05, 0.02), (0.025, 0.01), (0.0125, 0.005)):
         near = [(best[0] + i * step_s, best[1] + j * step) for i in (0, -1, 1) for j in (0, -1, 1)]
         best = max(near, key=agreement)
+    as_it_is = [(best[0] + i * 0.0125, 1 / clock.speed) for i in range(-10, 11)]
+    plain = max(as_it_is, key=agreement)
+    if abs(clock.speed * best[1] - 1) < NEARLY_PLAIN and agreement(plain) > agreement(best) - 0.01:
+        best = plain
     at = clock.shifted(*best)
     motion = None
     if turned is not None:

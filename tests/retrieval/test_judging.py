@@ -113,6 +113,29 @@ def test_where_vectors_see_no_movement_frames_search_all_of_the_range(
     assert within == [TimeSpan(2, 14), None]
 
 
+def test_where_a_part_alone_is_confirmed_the_halves_are_looked_at(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = [(TimeSpan(0, 2), TimeSpan(12, 14)), (TimeSpan(2, 4), TimeSpan(10, 12))]
+    whole = (TimeSpan(0, 4), TimeSpan(10, 14))
+
+    def seen(*sides: object, **options: object) -> Verification:
+        match = sides[-1]
+        assert isinstance(match, Match)
+        told = Match(*halves[0], 0.9) if match.video_span == whole[1] else match
+        return Verification(True, 90, 0.9, 0.9, 9.0, 0.0, told)
+
+    monkeypatch.setattr(judging, "verify_match", seen)
+    path = library.folder / "long-1.mkv"
+    video_id = library.index.find(path.as_uri()).video_id
+    static = replace(found((0, 4), (10, 14), 0.9).span, is_static=True, diagonals=(whole, *halves))
+    judged = judge(library.index, FootageReader(), path, {video_id: [FoundRange(static, 0.9)]})
+    assert [match.video_span for match in judged.matches[video_id]] == [
+        halves[0][1],
+        halves[1][1],
+    ]
+
+
 def test_a_range_that_cannot_be_read_hides_no_other(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,6 +190,17 @@ def test_frames_of_a_query_are_paired_with_those_of_the_video_at_its_own_rate(tm
     assert found.match.video_span.start_s == pytest.approx(1.05, abs=0.02)
 
 
+def test_footage_is_shown_at_its_own_speed_where_another_agrees_no_better(footage):
+    dim = replace(
+        footage, frames=(footage.frames[::1] * 0.2 + footage.frames[:1] * 0.8).astype("u1")
+    )
+    noise = np.random.default_rng(0).normal(0, 9, dim.frames.shape)
+    noisy = replace(dim, frames=np.clip(dim.frames + noise, 0, 255).astype("u1"))
+    found = check(noisy, dim, TimeSpan(1.0, 4.0), TimeSpan(1.0, 4.12))
+    assert found.edit is not None
+    assert found.edit.speed == pytest.approx(1.0, abs=1e-6)
+
+
 def test_moving_inset_is_followed(footage):
     edited = edit_clip("pip-moving", footage, seed=4, video_hash="a", carrier=scene(2, 2))
     found = check_edit(edited, footage)
