@@ -55,6 +55,9 @@ MAX_FRAMES_S = 12.0
 MAX_SEARCHED_S = 30.0
 """Most seconds of an indexed video in which a range without movement of its own is looked for."""
 
+NEARLY_PLAIN = 0.02
+"""Speeds of long ranges closer to 1 than this are 1: vectors tell them to half a second in all."""
+
 MIN_FEATURES = 30
 """Features of a frame below which nothing follows from finding no geometry: an empty sky."""
 
@@ -186,9 +189,7 @@ def verify_match(
         return found
     corrected = found.match
     if share < 1.0:
-        start_s = max(0.0, video_span.start_s + found.offset_s)
-        whole = TimeSpan(start_s, max(start_s + 1e-3, video_span.end_s + found.offset_s))
-        corrected = replace(match, video_span=whole)
+        corrected = replace(match, video_span=_shifted(query_span, video_span, found.offset_s))
     if found.is_same:
         assert found.placement is not None
         corrected = find_edges(
@@ -324,6 +325,17 @@ def _is_same(laid: Laid) -> bool | None:
         return False
     needed = LIKELY_MOTION if laid.contrast >= SURE_CONTRAST else SURE_MOTION
     return True if laid.motion >= needed else None
+
+
+def _shifted(query_span: TimeSpan, video_span: TimeSpan, offset_s: float) -> TimeSpan:
+    """The range of the indexed video later by an offset, at the query's own speed if it is near."""
+    middle_s = (video_span.start_s + video_span.end_s) / 2 + offset_s
+    speed = video_span.duration_s / query_span.duration_s
+    if abs(speed - 1) < NEARLY_PLAIN:
+        speed = 1.0
+    half_s = speed * query_span.duration_s / 2
+    start_s = max(0.0, middle_s - half_s)
+    return TimeSpan(start_s, max(start_s + 1e-3, middle_s + half_s))
 
 
 def _middle(span: TimeSpan, share: float) -> TimeSpan:

@@ -30,6 +30,11 @@ def results(query: str = "clip.mp4", *options: str) -> dict[str, dict[str, Any]]
     return {ss.path_of(result["uri"]).stem: result for result in document["results"]}
 
 
+def copies() -> list[str]:
+    """The stems of the copies of `clip.mp4`, in their order."""
+    return list(results("clip.mp4", "--min-score", "0.5"))
+
+
 def test_no_match_makes_a_copy_at_most_similar(indexed):
     assert results()["mixed"]["kind"] == "copy"
     decide("videos/mixed.mp4", "no-match")
@@ -42,10 +47,10 @@ def test_no_match_makes_a_copy_at_most_similar(indexed):
 
 
 def test_match_makes_a_copy_of_what_was_not_found(indexed):
-    assert "card" not in results()
+    assert "card" not in copies()
     decide("videos/card.mp4", "match")
     found = results()
-    assert list(found) == ["card", "mixed"]
+    assert list(found)[:2] == ["card", "mixed"]
     card = found["card"]
     assert (card["score"], card["kind"], card["verdict"]) == (1.0, "copy", "match")
     assert (card["coverage"], card["verified"], card["matches"]) == (0.0, None, [])
@@ -111,7 +116,7 @@ def test_undo_brings_back_what_stood_before(indexed):
     assert results()["card"]["verdict"] == "match"
     document = printed_json("verdict", "undo", "1", "--json")
     assert (document["verdict"]["undoes"], document["verdict"]["decision"]) == (1, None)
-    assert "card" not in results()
+    assert "card" not in copies()
     assert len(printed_json("verdict", "list", "--json")["verdicts"]) == 4
 
 
@@ -134,7 +139,7 @@ def test_verdicts_sleep_while_their_video_is_not_in_the_index(place):
     sora_search("index", "videos", "-j1")
     decide("videos/card.mp4", "match")
     assert sora_search("remove", "videos/card.mp4").exit_code == 0
-    assert "card" not in results()
+    assert "card" not in copies()
     shown = sora_search("verdict", "list").stdout
     assert shown.endswith("clip.mp4 -> videos/card.mp4  (not in the index)\n")
     assert sora_search("verdict", "add", "clip.mp4", "videos/card.mp4", "match").exit_code == 1
@@ -148,7 +153,7 @@ def test_a_file_with_other_content_has_no_verdict(place):
     decide("videos/card.mp4", "match")
     with Path("clip.mp4").open("ab") as file:
         file.write(b"another content")
-    assert "card" not in results()
+    assert "card" not in copies()
     assert results()["mixed"]["kind"] == "copy"
 
 
@@ -232,6 +237,6 @@ def test_4_when_the_schema_is_older_until_it_is_upgraded(indexed, tmp_path):
         assert result.exit_code == 4
         assert "sora-search db upgrade" in result.stdout + result.stderr
     assert sora_search("db", "upgrade").stdout == "0001 -> 0002\n"
-    assert list(results()) == ["mixed"]
+    assert copies() == ["mixed"]
     decide("videos/card.mp4", "match")
-    assert list(results()) == ["card", "mixed"]
+    assert copies() == ["card", "mixed"]

@@ -19,6 +19,7 @@ from sora_search.index.indexing import index_videos
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.clips import Clip, cropped, cut, unedited
 from sora_search.media.editing import edit_clip
+from sora_search.media.writing import write_video
 from sora_search.retrieval import searching
 from sora_search.retrieval.searching import search
 
@@ -249,9 +250,8 @@ def test_long_query_in_pieces_gives_the_same_ranges(
 ) -> None:
     frames = [library.clips[name].frames for name in ("long-0", "long-1")]
     middle = wandering_clip(950, 11).frames
-    query = written(
-        tmp_path / "query.mkv", Clip(np.concatenate([frames[0], middle, frames[1]]), 10)
-    )
+    whole = np.concatenate([frames[0], middle, frames[1]])
+    query = write_video(tmp_path / "query.mkv", whole, frames_per_s=10, codec="ffv1")
     at_once = library.ask(query, min_score=0.5)
     steps: list[Progress] = []
     monkeypatch.setattr(searching, "PIECE_VECTORS", 48)
