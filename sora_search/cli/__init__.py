@@ -4,7 +4,13 @@ This module holds the application and the one place where errors become exit cod
 """
 
 import logging
+import os
 import sys
+
+# Before NumPy is loaded: its products are small here, and threads that wait for one another cost
+# a third more CPU for a query that takes as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from typing import Annotated, Any
 
 import typer
