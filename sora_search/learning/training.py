@@ -16,6 +16,7 @@ from sora_search.datatypes import OnProgress, Progress
 from sora_search.errors import ConfigError, TrainingError
 from sora_search.learning.datasets import FrameStore
 from sora_search.learning.distillation import load_teacher
+from sora_search.learning.journal import EVERY_STEPS, Journal
 from sora_search.learning.phases import PHASE_MAKERS, PHASES, Phase, TrainConfig, to_channels_last
 from sora_search.sora.checkpoint import load_tensors
 from sora_search.sora.network import ModelConfig, SoraNetwork
@@ -35,7 +36,7 @@ def train(
     Args:
         config: What to do.
         store: The frames to learn from.
-        out_dir: The run: `config.json`, `metrics.jsonl`, `checkpoint_last/`.
+        out_dir: The run: `config.json`, `checkpoint_last/`, and what `journal` writes.
         init: What to start from, a later one over an earlier one: models (name or path), and
             finished runs, of which what their phases learned is taken.
         teacher_dir: A folder with a teacher (see `distillation`); None learns without one.
@@ -106,6 +107,8 @@ def _learned(start: Path | str, network: SoraNetwork) -> dict[str, Tensor]:
 class _Run:
     """The folder of a run and where in it the training stands."""
 
+    journal: Journal
+
     def __init__(self, folder: Path, config: TrainConfig, network: SoraNetwork) -> None:
         self.folder = folder
         self.config = config
@@ -132,6 +135,7 @@ class _Run:
             network.load_state_dict(state["network"])
             run.phase_index, run.step = state["phase_index"], state["step"]
             run._resumed = state
+        run.journal = Journal(folder, config.phases, run.phase_index, run.step)
         return run
 
     @property
@@ -159,6 +163,7 @@ class _Run:
                 kept.copy_(saved)
             self.scaffold.load_state_dict(self._resumed["scaffold"])
         self._resumed = None
+        self.journal.start_phase(name, self.step)
         return learned
 
     def after_step(self, step: int, terms: dict[str, Tensor]) -> None:
@@ -166,10 +171,8 @@ class _Run:
         for kept, current in zip(self.average, self.parameters, strict=True):
             kept.lerp_(current.detach(), 1 - min(0.998, step / (step + 10)))
         self.step = step + 1
-        if step % 20 == 0:
-            row = {key: round(value.item(), 5) for key, value in terms.items()}
-            with (self.folder / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps({"phase": self.name, "step": step, **row}) + "\n")
+        if step % EVERY_STEPS == 0:
+            self.journal.add(step, {key: value.item() for key, value in terms.items()})
         if time.monotonic() - self._saved_at > self.config.save_every_s:
             self._save(self.optimizer.state_dict())
 
@@ -180,6 +183,7 @@ class _Run:
         self.phase_index += 1
         self.step = 0
         self._save(None)
+        self.journal.close()
 
     def _save(self, optimizer: dict[str, Any] | None) -> None:
         state = {
@@ -193,4 +197,5 @@ class _Run:
         partial_path = self._state_path.with_suffix(".partial")
         torch.save(state, partial_path)
         os.replace(partial_path, self._state_path)
+        self.journal.draw()
         self._saved_at = time.monotonic()

@@ -151,6 +151,41 @@ def draw_reliability(bins: Sequence[tuple[float, float, int]], *, side: int = 36
     return np.asarray(sheet)
 
 
+def draw_curve(points: Sequence[tuple[float, float]], *, side: int = 240) -> Picture:
+    """How a number went: a line through points (x, y), least and most y written beside it.
+
+    Args:
+        points: In the order of their x; at least one, values that are no numbers are left out.
+        side: Of the square picture, in pixels.
+
+    Returns:
+        RGB uint8, shape ``(side, side, 3)``.
+    """
+    sheet = Image.new("RGB", (side, side), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(_CAPTION_POINTS)
+    points = [(x, y) for x, y in points if math.isfinite(y)]
+    xs, ys = [x for x, _ in points] or [0.0], [y for _, y in points] or [0.0]
+    lowest, highest = f"{min(ys):.3g}", f"{max(ys):.3g}"
+    left = math.ceil(max(font.getlength(lowest), font.getlength(highest))) + _GAP
+    right, top, bottom = side - _GAP, _GAP, side - 2 * _CAPTION_POINTS
+    pen.rectangle((left, top, right, bottom), fill=_HOLE)
+    width, height = max(1e-12, max(xs) - min(xs)), max(1e-12, max(ys) - min(ys))
+    line = [
+        (
+            left + (right - left) * (x - min(xs)) / width,
+            bottom - (bottom - top) * (y - min(ys)) / height,
+        )
+        for x, y in points
+    ]
+    pen.line(line, fill=_MARK, width=2)
+    pen.text((left - 4, bottom), lowest, fill=_FAINT, font=font, anchor="rb")
+    pen.text((left - 4, top), highest, fill=_FAINT, font=font, anchor="rt")
+    pen.text((left, bottom + 4), f"{min(xs):g}", fill=_FAINT, font=font, anchor="lt")
+    pen.text((right, bottom + 4), f"{max(xs):g}", fill=_FAINT, font=font, anchor="rt")
+    return np.asarray(sheet)
+
+
 class _Row:
     """One row, its pictures scaled."""
 

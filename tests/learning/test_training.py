@@ -10,7 +10,7 @@ import torch
 
 from sora_search.datatypes import Progress
 from sora_search.errors import ConfigError, TrainingError
-from sora_search.learning import distillation
+from sora_search.learning import distillation, training
 from sora_search.learning.datasets import STORED_FRAMES, STORED_SIZE, Clip, ClipDataset, FrameStore
 from sora_search.learning.phases import TrainConfig
 from sora_search.learning.training import train
@@ -89,8 +89,9 @@ def test_a_run_goes_through_all_phases_and_changes_what_each_is_for(
 
 @pytest.mark.parametrize("stop_at", [("copies", 2), ("meaning", 1)])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
-    store: FrameStore, tmp_path: Path, stop_at: tuple[str, int]
+    store: FrameStore, tmp_path: Path, stop_at: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(training, "EVERY_STEPS", 1)
     config = replace(CONFIG, phases=("copies", "meaning"), save_every_s=0.0)
     whole = train(config, store, out_dir=tmp_path / "whole")
 
@@ -103,6 +104,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
     resumed = train(config, store, out_dir=tmp_path / "stopped")
     for key, x in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[key], x, rtol=0, atol=0, msg=key)
+    journals = [(tmp_path / run / "metrics.jsonl").read_text() for run in ("whole", "stopped")]
+    assert journals[0] == journals[1]
+    assert journals[0].count("\n") == CONFIG.copies_steps + CONFIG.meaning_steps
 
 
 def test_copies_are_learned(store: FrameStore, tmp_path: Path) -> None:

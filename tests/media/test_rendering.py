@@ -6,7 +6,7 @@ from PIL import Image
 from video_files import moving_frames
 
 from sora_search.datatypes import TimeSpan
-from sora_search.media.rendering import PictureRow, draw_alignment, write_side_by_side
+from sora_search.media.rendering import PictureRow, draw_alignment, draw_curve, write_side_by_side
 
 
 def solid(color, height=60, width=80):
@@ -112,6 +112,13 @@ def test_an_older_picture_is_replaced_whole(tmp_path):
     write_side_by_side(path, [PictureRow("a", [("", solid(RED))])])
     assert pixels_of(path).shape[2] == 3
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_curve_goes_from_the_first_point_to_the_last():
+    picture = draw_curve([(0, 4.0), (50, float("nan")), (100, 1.0)], side=200).astype(int)
+    rows, columns = np.nonzero(picture[..., 1] - picture[..., 0] > 80)
+    assert rows[columns == columns.min()].mean() < 20
+    assert rows[columns == columns.max()].mean() > 160
 
 
 def test_alignment_is_a_line_from_the_starts_to_the_ends():
