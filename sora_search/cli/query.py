@@ -280,6 +280,8 @@ def _picture_places(save: Path | None, videos: Sequence[Path]) -> list[Path]:
                 f" {len(videos)}"
             )
         require_parent(save)
+        if save.exists() and any(save.samefile(video) for video in videos):
+            raise ConfigError(f"--save {str(save)!r} is the query itself: name another picture")
         return [save]
     if not save.is_dir():
         if save.suffix or save.exists():

@@ -506,6 +506,14 @@ def test_2_for_a_folder_as_the_query(indexed):
     assert "'videos' is a folder: name the files in it, as in videos/*" in result.stderr
 
 
+def test_2_when_the_answer_would_replace_the_query(indexed):
+    before = Path("picture.png").read_bytes()
+    result = sora_search("query", "picture.png", "--save", "./picture.png")
+    assert result.exit_code == 2
+    assert "is the query itself" in result.stderr
+    assert Path("picture.png").read_bytes() == before
+
+
 def test_2_for_a_part_of_a_still_picture(indexed):
     result = sora_search("query", "picture.png", "--start", "1")
     assert result.exit_code == 2
