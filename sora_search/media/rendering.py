@@ -83,9 +83,7 @@ def draw_alignment(
     Returns:
         RGB uint8, shape ``(side, side, 3)``.
     """
-    sheet = Image.new("RGB", (side, side), _PAPER)
-    pen = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(_CAPTION_POINTS)
+    sheet, pen, font = _square(side)
     left = math.ceil(font.getlength(format_time(whole[1]))) + _GAP
     bottom = side - 2 * _CAPTION_POINTS
     right, top = side - _GAP, _GAP
@@ -122,9 +120,7 @@ def draw_reliability(bins: Sequence[tuple[float, float, int]], *, side: int = 36
     Returns:
         RGB uint8, shape ``(side, side, 3)``.
     """
-    sheet = Image.new("RGB", (side, side), _PAPER)
-    pen = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(_CAPTION_POINTS)
+    sheet, pen, font = _square(side)
     left, bottom = 5 * _GAP, side - 5 * _GAP
     right, top = side - 2 * _GAP, 3 * _GAP
     pen.rectangle((left, top, right, bottom), fill=_HOLE)
@@ -161,9 +157,7 @@ def draw_curve(points: Sequence[tuple[float, float]], *, side: int = 240) -> Pic
     Returns:
         RGB uint8, shape ``(side, side, 3)``.
     """
-    sheet = Image.new("RGB", (side, side), _PAPER)
-    pen = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(_CAPTION_POINTS)
+    sheet, pen, font = _square(side)
     points = [(x, y) for x, y in points if math.isfinite(y)]
     xs, ys = [x for x, _ in points] or [0.0], [y for _, y in points] or [0.0]
     lowest, highest = f"{min(ys):.3g}", f"{max(ys):.3g}"
@@ -184,6 +178,12 @@ def draw_curve(points: Sequence[tuple[float, float]], *, side: int = 240) -> Pic
     pen.text((left, bottom + 4), f"{min(xs):g}", fill=_FAINT, font=font, anchor="lt")
     pen.text((right, bottom + 4), f"{max(xs):g}", fill=_FAINT, font=font, anchor="rt")
     return np.asarray(sheet)
+
+
+def _square(side: int) -> tuple[Image.Image, ImageDraw.ImageDraw, "_Font"]:
+    """Empty paper, what draws on it, and what its axes are lettered with."""
+    sheet = Image.new("RGB", (side, side), _PAPER)
+    return sheet, ImageDraw.Draw(sheet), ImageFont.load_default(_CAPTION_POINTS)
 
 
 class _Row:

@@ -95,7 +95,8 @@ def lay(
         )
     if timing is not None:
         clock = clock.shifted(timing.offset_s, timing.factor)
-    appearance = appearance_of(query, video, clock, placement, moments)
+    num_same, num_textured = count_alike(query, video, clock, placement, moments)
+    appearance = float(num_same.sum() / max(1, num_textured.sum()))
     if timing is None:
         return Laid(placement, clock, appearance, None, 0.0)
     return Laid(placement, clock, appearance, timing.motion, timing.contrast)
@@ -195,14 +196,6 @@ class Window:
 
 # OpenCV counts from the middle of the first pixel.
 _FROM_MIDDLES = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
-
-
-def appearance_of(
-    query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
-) -> float:
-    """Share of the textured blocks that look the same at some moments of the query."""
-    num_same, num_textured = count_alike(query, video, clock, placement, times_s)
-    return float(num_same.sum() / max(1, num_textured.sum()))
 
 
 def count_alike(

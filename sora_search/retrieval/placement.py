@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.retrieval.geometry import (
+    TOLERANCE,
     PointMatches,
     fit_affine,
     fit_homography,
@@ -21,6 +22,9 @@ Floats32 = NDArray[np.float32]
 
 MAX_RATIO = 0.8
 """How much more alike than the next best a match must be."""
+
+MIN_CELLS = 8
+"""Cells of a geometry; 50 pairs of other videos had at most 6."""
 
 MIN_AGREEING = 0.3
 """Matches of the middle pair of frames that obey one geometry, as a share of the best pair's:
@@ -81,6 +85,12 @@ class Features:
 
 # A mirrored descriptor has its rows of cells reversed, and direction k becomes -k.
 _MIRRORED_ORDER = np.arange(128).reshape(4, 4, 8)[::-1][:, :, -np.arange(8) % 8].ravel()
+
+
+def whole_picture(video_size: tuple[int, int], query_size: tuple[int, int]) -> Floats | None:
+    """The geometry of the whole picture as it is, between sizes (H, W); None if shapes differ."""
+    scale = np.divide(query_size[::-1], video_size[::-1])
+    return None if abs(scale[0] / scale[1] - 1) > TOLERANCE else np.diag([*scale, 1.0])
 
 
 def place_features(

@@ -64,10 +64,9 @@ they are 1. Chosen by eye on 2,000 looks at the suite `choose` (210 queries, 75 
 with a motion of .5 to .6 one was right, of 12 from .65 to .8 all, above all but two, a robot that
 does its task again. Of 18 static scenes none was right, with a strength up to .97 and an
 appearance up to .98; frames cut out of indexed videos had an appearance of .97 to 1.0, of .9 with a
-caption, those of other takes up to .9. Of stills of 120 other clips of indexed places seven had a
-motion of .9 or more, all rightly (the same footage again), nine others .59 to .82. Of 1,300 whose
-pictures do not fit 6 were right, of 41 without features (empty skies) none, up to a strength of
-.99."""
+caption, those of other takes up to .9. Stills of other clips of indexed places had a motion of up
+to .82, but of the next repetition of an exercise of .9 and more. Of 1,300 whose pictures do not fit
+6 were right, of 41 without features (empty skies) none, up to a strength of .99."""
 
 FEW_OTHERS = 2
 """What so many other videos show too may still be told apart by a person; an intro of 14 says a

@@ -16,15 +16,17 @@ from sora_search.datatypes import TimeSpan
 from sora_search.retrieval.footage import Footage
 from sora_search.retrieval.geometry import TOLERANCE
 from sora_search.retrieval.overlay import GRID_POINTS, SAME_BLOCK, Window, correlate_blocks
-from sora_search.retrieval.placement import Placement, place_features
+from sora_search.retrieval.placement import (
+    MIN_CELLS,
+    Placement,
+    place_features,
+    whole_picture,
+)
 from sora_search.retrieval.synchrony import MIN_CHANGE
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 Integers = NDArray[np.int64]
-
-MIN_CELLS = 8
-"""Cells of a geometry; 50 pairs of other videos had at most 6."""
 
 NUM_TRIED = 7
 """Moments at which a geometry is looked for before the best of them is followed."""
@@ -115,10 +117,8 @@ class _Pair:
 
     def whole(self) -> Placement | None:
         """The whole picture as it is; None where both have another shape."""
-        scale = np.divide(self._query.size[::-1], self._video.size[::-1])
-        if abs(scale[0] / scale[1] - 1) > TOLERANCE:
-            return None
-        return Placement(np.diag([*scale, 1.0])[None], self._query.times_s[:1], 0)
+        matrix = whole_picture(self._video.size, self._query.size)
+        return None if matrix is None else Placement(matrix[None], self._query.times_s[:1], 0)
 
     def place(self, row: int) -> Placement | None:
         """The geometry that features tell at a frame of the moving side."""

@@ -135,17 +135,17 @@ def find_time(
 
     def agreement(place: _Place) -> float:
         if turned is None:
-            return _score(series, clock, place)
-        found = turned.agreement(clock.shifted(*place).inverse())
-        return found[0] - _doubt(place) if found else UNUSABLE
+            return _score(series.agreement(clock.shifted(*place)), place)
+        return _score(turned.agreement(clock.shifted(*place).inverse()), place)
 
     for step_s, step in ((0.05, 0.02), (0.025, 0.01), (0.0125, 0.005)):
         near = [(best[0] + i * step_s, best[1] + j * step) for i in (0, -1, 1) for j in (0, -1, 1)]
         best = max(near, key=agreement)
-    as_it_is = [(best[0] + i * 0.0125, 1 / clock.speed) for i in range(-10, 11)]
-    plain = max(as_it_is, key=agreement)
-    if abs(clock.speed * best[1] - 1) < NEARLY_PLAIN and agreement(plain) > agreement(best) - 0.01:
-        best = plain
+    if abs(clock.speed * best[1] - 1) < NEARLY_PLAIN:
+        as_it_is = [(best[0] + i * 0.0125, 1 / clock.speed) for i in range(-10, 11)]
+        plain = max(as_it_is, key=agreement)
+        if agreement(plain) > agreement(best) - 0.01:
+            best = plain
     at = clock.shifted(*best)
     motion = None
     if turned is not None:
@@ -183,7 +183,7 @@ def _rough_time(
     offsets_s = np.arange(-round(reach_s[0] / STEP_S), round(reach_s[1] / STEP_S) + 1) * STEP_S
     tried = [(float(offset_s), factor) for offset_s in offsets_s for factor in (1.0, 0.95, 1.05)]
     found = {place: series.agreement(clock.shifted(*place)) for place in tried}
-    usable = {place: (one[0] - _doubt(place), one[1]) for place, one in found.items() if one}
+    usable = {place: (_score(one, place), one[1]) for place, one in found.items() if one}
     if not usable:
         return None
     best = max(usable, key=lambda place: usable[place][0])
@@ -192,14 +192,14 @@ def _rough_time(
     if peak < CLEAR_AGREEMENT:
         for place in product(map(float, offsets_s), _other_speeds(clock)):
             one = series.agreement(clock.shifted(*place))
-            if one is not None and one[0] - _doubt(place) > score:
-                best, score, peak = place, one[0] - _doubt(place), one[1]
+            if one is not None and _score(one, place) > score:
+                best, score, peak = place, _score(one, place), one[1]
     return _farther(series, clock, best, score), _deviations(peak, others)
 
 
-def _score(series: "_Series", clock: Clock, place: _Place) -> float:
-    found = series.agreement(clock.shifted(*place))
-    return found[0] - _doubt(place) if found else UNUSABLE
+def _score(agreement: tuple[float, float] | None, place: _Place) -> float:
+    """What speaks for a place, of how well pictures and changes agree there."""
+    return agreement[0] - _doubt(place) if agreement else UNUSABLE
 
 
 def _doubt(place: _Place) -> float:
@@ -223,10 +223,11 @@ def _farther(series: "_Series", clock: Clock, best: _Place, score: float) -> _Pl
     direction = round((best[1] - 1) / 0.05)
     while direction and abs(best[1] - 1) < MAX_SPEED_ERROR:
         near = [(best[0] + i * STEP_S, best[1] + 0.05 * direction) for i in range(-2, 3)]
-        nearest = max(near, key=lambda place: _score(series, clock, place))
-        if (found := _score(series, clock, nearest)) <= score:
+        scores = [_score(series.agreement(clock.shifted(*place)), place) for place in near]
+        if max(scores) <= score:
             break
-        best, score = nearest, found
+        score = max(scores)
+        best = near[scores.index(score)]
     return best
 
 

@@ -34,8 +34,13 @@ from sora_search.retrieval.overlay import (
     moments_of,
     pairs_at,
 )
-from sora_search.retrieval.placement import Placement, place_features
-from sora_search.retrieval.stills import MIN_BLOCKS, MIN_CELLS, Moment, find_moments, moment_of
+from sora_search.retrieval.placement import (
+    MIN_CELLS,
+    Placement,
+    place_features,
+    whole_picture,
+)
+from sora_search.retrieval.stills import MIN_BLOCKS, Moment, find_moments, moment_of
 from sora_search.retrieval.synchrony import Clock
 from sora_search.retrieval.windows import Rectangle
 
@@ -55,7 +60,7 @@ MAX_FRAMES_S = 12.0
 MAX_SEARCHED_S = 30.0
 """Most seconds of an indexed video in which a range without movement of its own is looked for."""
 
-NEARLY_PLAIN = 0.02
+LONG_SPEED_ERROR = 0.02
 """Speeds of long ranges closer to 1 than this are 1: vectors tell them to half a second in all."""
 
 MIN_FEATURES = 30
@@ -103,7 +108,7 @@ class Verification:
     Attributes:
         is_same: True for the same footage, False where that was not confirmed, None
             where the scene is the same but too little moves, or too differently, to be
-            certain: still pictures above all. None without an `edit` where the pictures
+            certain. None without an `edit` where the pictures
             hold next to nothing to recognize them by.
         cells: Places of 8 px in which features of both pictures agree.
         appearance: Share of the textured blocks that look the same, in [0, 1].
@@ -112,7 +117,7 @@ class Verification:
         contrast: How far the motion stands out among other times, in deviations.
         offset_s: How much later the middle of the range is in the indexed video than the
             given spans say.
-        match: The ranges with their times corrected; None without geometry or spans.
+        match: The ranges with their times corrected; None without geometry.
         edit: How the picture was changed; None without geometry.
         placement: Where the indexed picture lies in the query picture; None without geometry.
     """
@@ -283,17 +288,15 @@ def verify(
         reach_s = video_span.start_s - searched.start_s, searched.end_s - video_span.end_s
     eyes = _Eyes(query, video, query_span, reach_s)
     times_s = moments_of(query_span)
-    found = known
     if known is not None:
         laid = eyes.lay(clock, known)
     else:
         found = eyes.find(clock, times_s[::2])
         if found is not None and HOPELESS_CELLS <= found.cells < FEW_CELLS:
             found = eyes.find(clock, times_s)
-    if found is None or found.cells < MIN_CELLS:
-        is_same = False if eyes.can_tell(clock, times_s[::2]) else None
-        return Verification(is_same, cells=found.cells if found else 0)
-    if known is None:
+        if found is None or found.cells < MIN_CELLS:
+            is_same = False if eyes.can_tell(clock, times_s[::2]) else None
+            return Verification(is_same, cells=found.cells if found else 0)
         laid = eyes.lay(clock, found)
         laid = _sharpened(eyes, laid, clock, times_s[::2])
         laid = _plainest(eyes, laid, clock, times_s[::2])
@@ -331,7 +334,7 @@ def _shifted(query_span: TimeSpan, video_span: TimeSpan, offset_s: float) -> Tim
     """The range of the indexed video later by an offset, at the query's own speed if it is near."""
     middle_s = (video_span.start_s + video_span.end_s) / 2 + offset_s
     speed = video_span.duration_s / query_span.duration_s
-    if abs(speed - 1) < NEARLY_PLAIN:
+    if abs(speed - 1) < LONG_SPEED_ERROR:
         speed = 1.0
     half_s = speed * query_span.duration_s / 2
     start_s = max(0.0, middle_s - half_s)
@@ -510,9 +513,9 @@ def _plainest(eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats) -> Laid
     is_plain = abs(laid.clock.speed - 1) < 0.03 and laid.appearance >= CLEAR_APPEARANCE
     if is_plain and (laid.motion is None or laid.motion >= CLEAR_MOTION):
         return laid
-    scale = np.divide(eyes.query.size[::-1], eyes.video.size[::-1])
-    if abs(scale[0] / scale[1] - 1) <= TOLERANCE:
-        whole = replace(laid.placement, matrices=np.diag([*scale, 1.0])[None])
+    matrix = whole_picture(eyes.video.size, eyes.query.size)
+    if matrix is not None:
+        whole = replace(laid.placement, matrices=matrix[None])
         laid = _better(laid, eyes.lay(replace(supposed, speed=1.0), whole))
     if laid.appearance < CLEAR_APPEARANCE:
         upright = eyes.find(laid.clock, times_s, is_exact=True, is_upright=True)

@@ -22,6 +22,19 @@ def found(
     return FoundRange(AlignedSpan(row_span, TimeSpan(*columns), 0.1, 0.1), strength)
 
 
+def watched_looks(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """The options of every look at frames from now on."""
+    looks: list[dict[str, object]] = []
+    verify = judging.verify_match
+
+    def watched(*sides: object, **options: object) -> Verification:
+        looks.append(options)
+        return verify(*sides, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(judging, "verify_match", watched)
+    return looks
+
+
 def test_a_range_that_two_views_see_is_kept_as_the_better_one_has_it() -> None:
     whole = found((0, 4), (10, 14), 0.4)
     window = FoundRange(found((0.5, 4), (10.5, 14), 0.8).span, 0.8, Rectangle(0, 0, 0.5, 0.5))
@@ -71,14 +84,7 @@ def test_a_movement_done_again_is_no_second_place_of_footage() -> None:
 def test_seconds_confirmed_at_one_place_are_tried_elsewhere_with_that_geometry(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = []
-    verify = judging.verify_match
-
-    def watched(*sides: object, **options: object) -> Verification:
-        known.append(options["known"])
-        return verify(*sides, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(judging, "verify_match", watched)
+    looks = watched_looks(monkeypatch)
     path = library.folder / "twice.mkv"
     video_id = library.index.find(path.as_uri()).video_id
     again, other = found((8.5, 12.5), (21.5, 25.5), 0.8), found((0, 4), (0, 4), 0.7)
@@ -87,6 +93,7 @@ def test_seconds_confirmed_at_one_place_are_tried_elsewhere_with_that_geometry(
         library.index, FootageReader(), path, {video_id: pieces}, bounds=TimeSpan(8.5, 12.5)
     )
     assert judged.matches[video_id][0].verified
+    known = [look["known"] for look in looks]
     assert known[0] is None
     assert known[1] is not None
     assert known[2] is None
@@ -95,14 +102,7 @@ def test_seconds_confirmed_at_one_place_are_tried_elsewhere_with_that_geometry(
 def test_where_vectors_see_no_movement_frames_search_all_of_the_range(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    within = []
-    verify = judging.verify_match
-
-    def watched(*sides: object, **options: object) -> Verification:
-        within.append(options["within"])
-        return verify(*sides, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(judging, "verify_match", watched)
+    looks = watched_looks(monkeypatch)
     path = library.folder / "long-0.mkv"
     video_id = library.index.find(path.as_uri()).video_id
     moving = found((0, 4), (0, 4), 0.8)
@@ -110,7 +110,7 @@ def test_where_vectors_see_no_movement_frames_search_all_of_the_range(
     static = replace(moving.span, column_span=TimeSpan(2, 14), is_static=True, diagonals=(spans,))
     pieces = [replace(moving, span=static), moving]
     judge(library.index, FootageReader(), path, {video_id: pieces})
-    assert within == [TimeSpan(2, 14), None]
+    assert [look["within"] for look in looks] == [TimeSpan(2, 14), None]
 
 
 def test_where_a_part_alone_is_confirmed_the_halves_are_looked_at(
