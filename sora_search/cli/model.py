@@ -15,6 +15,7 @@ import sora_search as ss
 from sora_search import config
 from sora_search.cli.commands import SoraTyper
 from sora_search.cli.options import (
+    PICTURE_SUFFIXES,
     ConfigOption,
     DeviceOption,
     JobsOption,
@@ -34,7 +35,7 @@ from sora_search.errors import ConfigError, ExitCode, MissingDependencyError
 
 logger = logging.getLogger(__name__)
 
-# What can be learned from clips alone.
+# What can be learned from clips alone, and by a network without a motion pathway.
 PHASES_WITHOUT_TEACHER = ("copies", "meaning")
 
 # What `[train]` installs; `onnx` and `onnxscript` make of what was learned what `index` runs.
@@ -101,6 +102,14 @@ def train_command(
             show_default=False,
         ),
     ] = [],  # noqa: B006
+    network: Annotated[
+        str,
+        typer.Option(
+            "--network",
+            metavar="NAME",
+            help="Which network: sora, or seed (that of the original document, a baseline).",
+        ),
+    ] = "sora",
     seed: SeedOption = None,
     device: DeviceOption = None,
     jobs: JobsOption = None,
@@ -116,12 +125,15 @@ def train_command(
     from sora_search.learning.datasets import ClipDataset, FrameStore
     from sora_search.learning.phases import PHASES, TrainConfig
     from sora_search.learning.training import train
-    from sora_search.sora.checkpoint import save_network
+    from sora_search.sora.checkpoint import NETWORKS, new_config, save_network
 
     set_up_logging(verbose=verbose, quiet=quiet)
     require_paths([data, *([teacher] if teacher else [])])
+    if network not in NETWORKS:
+        raise ConfigError(f"--network {network!r}: there are {', '.join(NETWORKS)}")
     _require_extra(_NEEDED_TO_TRAIN + (_NEEDED_OF_A_TEACHER if teacher else ()))
-    phases = tuple(phase) or (None if teacher else PHASES_WITHOUT_TEACHER)
+    all_phases = teacher is not None and network == "sora"
+    phases = tuple(phase) or (None if all_phases else PHASES_WITHOUT_TEACHER)
     flags = {"seed": seed, "phases": phases, "device": None if device == "auto" else device}
     train_config = config.load(TrainConfig, "train", flags, path=config_file)
     if unknown := sorted(set(train_config.phases) - set(PHASES)):
@@ -141,10 +153,11 @@ def train_command(
         )
         for failure in store.failures:
             print_line(f"left out: {failure}", error=True)
-        network = train(
+        learned = train(
             train_config,
             store,
             out_dir=output,
+            model=new_config(network),
             init=init,
             teacher_dir=teacher,
             on_progress=on_progress,
@@ -155,7 +168,7 @@ def train_command(
         "teacher": teacher.absolute().name if teacher else None,
         "settings": to_object(train_config),
     }
-    card = save_network(network, output / "model", training=history)
+    card = save_network(learned, output / "model", training=history)
     print_line(f"{output / 'model'}: {card.model_id}")
     if not quiet:
         print_line(f"to search with it: sora-search model export {output / 'model'}", error=True)
@@ -331,7 +344,15 @@ def _words(value: object) -> str:
     epilog="Example: sora-search model evaluate --data ./clips",
 )
 def evaluate_command(
-    data: DataOption,
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            "--data",
+            "--videos",
+            metavar="DIR",
+            help="A folder of videos, or one with a manifest.csv; may be repeated.",
+        ),
+    ],
     suite: Annotated[
         list[str],
         typer.Option(
@@ -340,9 +361,25 @@ def evaluate_command(
             help="What to measure: actions, labels, copies, hard, disturbances; may be repeated.",
         ),
     ] = ["actions", "labels", "copies"],  # noqa: B006
+    split: Annotated[
+        list[str],
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="Copies are made of the clips of this split of a manifest; may be repeated.",
+        ),
+    ] = ["val", "eval"],  # noqa: B006
     limit: Annotated[
         int | None,
         typer.Option("--limit", metavar="N", help="Edit only so many clips (default: all)."),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save",
+            metavar="FILE",
+            help="Write the figures as a picture too: rank 1 by edit, and by strength.",
+        ),
     ] = None,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", help="Fixes which edits are made.")
@@ -364,9 +401,12 @@ def evaluate_command(
     Clips of the splits val and eval are measured; in a plain folder, all of them.
     """
     from sora_search.learning.evaluation import SUITES, evaluate
+    from sora_search.media.rendering import write_side_by_side
 
     set_up_logging(verbose=verbose, quiet=quiet)
-    require_paths([data])
+    require_paths(data)
+    if save is not None and save.suffix.lower() not in PICTURE_SUFFIXES:
+        raise ConfigError(f"--save {str(save)!r} must end in {', '.join(PICTURE_SUFFIXES)}")
     shared = load_shared(config_file, model=model, device=device)
     if unknown := sorted(set(suite) - set(SUITES)):
         raise ConfigError(f"--suite {unknown[0]!r}: there are {', '.join(SUITES)}")
@@ -379,6 +419,7 @@ def evaluate_command(
             encoder,
             data,
             suites=suite,
+            asked=split,
             limit=limit,
             seed=seed,
             jobs=jobs or num_cores(),
@@ -387,6 +428,8 @@ def evaluate_command(
         )
     for failure in report.failures:
         print_line(f"left out: {failure}", error=True)
+    if save is not None:
+        write_side_by_side(save, report.pictures(), cell_side=560)
     if as_json:
         print_json(to_object(report))
         return

@@ -1,8 +1,8 @@
 """Clips to learn from: which there are, how often each is drawn, and their frames at hand.
 
 A data set is a folder with a `manifest.csv` (columns `path`, and where known `label`,
-`group`, `cluster`, `source`, `split`), a CSV file of that kind, or any folder of videos.
-Frames are decoded once into one array on disk and mapped from there: decoding again for
+`group`, `cluster`, `source`, and `split` or `use`), a CSV file of that kind, or any folder of
+videos. Frames are decoded once into one array on disk and mapped from there: decoding again for
 every step would take longer than learning from it.
 """
 
@@ -46,6 +46,8 @@ class Clip:
     """Sources merged where they are near-duplicates; splits never cut through one."""
     source: str = ""
     """Where it comes from; large sources are drawn less often."""
+    split: str = ""
+    """What it is for: `train`, `val`, `eval`, or another name of its manifest."""
     span: TimeSpan | None = None
 
 
@@ -90,17 +92,18 @@ class ClipDataset:
             rows = list(csv.DictReader(file))
         if not rows or "path" not in rows[0]:
             raise ConfigError(f"{str(path)!r} has no column 'path' or no rows: see the README")
-        clips = tuple(
+        every = tuple(
             Clip(
                 path=path.parent / row["path"],
                 label=row.get("label") or "",
                 group=row.get("group") or row["path"],
                 cluster=row.get("cluster") or row.get("group") or row["path"],
                 source=row.get("source") or "",
+                split=row.get("split") or row.get("use") or "",
             )
             for row in rows
-            if not splits or row.get("split") in splits
         )
+        clips = tuple(clip for clip in every if not splits or clip.split in splits)
         if not clips:
             raise ConfigError(f"no row of {str(path)!r} is in split {' or '.join(splits)}")
         return cls(clips, path.parent)

@@ -6,8 +6,8 @@ chance would score, and the standard error when whole groups (probes) or cluster
 
     actions       UCF clips outside of train against all of them, own group left out
     labels        labelled val clips against val and train: for choosing between models
-    copies        the 20 usual edits of val and eval clips against these clips
-    hard          the same with the 16 hard edits (carriers come from train)
+    copies        the 20 usual edits of val and eval clips against these and those of train
+    hard          the 16 hard edits, without train in the gallery: carriers come from it
     disturbances  the same with 5 disturbances at 5 strengths, and actions under each
 
 In a plain folder of videos, or a manifest without splits, all clips are measured.
@@ -15,7 +15,7 @@ In a plain folder of videos, or a manifest without splits, all clips are measure
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ from sora_search.learning.figures import (
     weighted,
 )
 from sora_search.media.editing import DISTURBANCES, EDITS, HARD_EDITS, USUAL_EDITS, generator_of
+from sora_search.media.rendering import PictureRow, draw_bars
 from sora_search.sora.encoder import FileEncoder
 
 #: Suite of copies -> its edits.
@@ -46,6 +47,8 @@ COPY_SUITES: Mapping[str, tuple[str, ...]] = {
     "disturbances": tuple(name for names in DISTURBANCES.values() for name in names),
 }
 SUITES: tuple[str, ...] = ("actions", "labels", *COPY_SUITES)
+#: Splits that nothing is learned from.
+HELD_OUT: tuple[str, ...] = ("val", "eval")
 #: What the labels of the two probes begin with.
 ACTION_LABELS = ("ucf:",)
 CHOOSING_LABELS = ("ucf:", "fight:", "golf", "sky:")
@@ -95,6 +98,22 @@ class EvaluationReport:
             yield title, ("edit", "copies", "rank 1", "±", "R@5"), rows
             yield f"{name}, all edits", _COPY_COLUMNS, [_copy_row(row) for row in views]
 
+    def pictures(self) -> list[PictureRow]:
+        """Rank 1 drawn: of the probes by view, of each suite of copies by edit."""
+        drawn = [
+            (name, [(row.view, row.rank_1, row.standard_error) for row in views])
+            for name, views in self.probes.items()
+        ]
+        for name, copies in self.copies.items():
+            best = copies[0]
+            by_edit = [(row.edit, row.rank_1, row.standard_error) for row in best.by_edit]
+            whole = ("all edits", best.rank_1, best.standard_error)
+            drawn.append((f"{name}, {best.num_gallery} clips", [whole, *by_edit]))
+        return [
+            PictureRow(f"rank 1: {title}", [("percent, +- standard error", draw_bars(bars))])
+            for title, bars in drawn
+        ]
+
 
 _COPY_COLUMNS = (
     "view", "copies", "rank 1", "±", "chance", "worst edit", "AUC hard", "AUC easy",
@@ -125,9 +144,10 @@ def _percents(*shares: float) -> tuple[str, ...]:
 
 def evaluate(
     encoder: FileEncoder,
-    data_dir: Path | str,
+    data: Path | str | Sequence[Path | str],
     *,
     suites: Sequence[str] = ("actions", "labels", "copies"),
+    asked: Sequence[str] = HELD_OUT,
     limit: int | None = None,
     copy_weights: tuple[float, float] = VIEWS["both"],
     seed: int = 0,
@@ -139,8 +159,9 @@ def evaluate(
 
     Args:
         encoder: The model.
-        data_dir: A folder with a `manifest.csv`, such a file, or any folder of videos.
+        data: A folder with a `manifest.csv`, such a file, or any folder of videos; or several.
         suites: Of `SUITES`.
+        asked: The splits of whose clips copies are made. The gallery is these, val and train.
         limit: Make copies of so many clips only, spread over the clusters; the gallery
             stays whole.
         copy_weights: Weights of the identity and the meaning half for copies.
@@ -159,13 +180,14 @@ def evaluate(
     if not np.isclose(sum(copy_weights), 2.0) or min(copy_weights) < 0:
         raise ValueError(f"weights must not be negative and add up to 2, got {copy_weights=}")
     began_s = time.monotonic()
-    measuring = _Measuring(encoder, _Corpus.open(data_dir), seed, jobs, cache_dir, on_progress)
+    corpus = _Corpus.open([data] if isinstance(data, Path | str) else data, asked)
+    measuring = _Measuring(encoder, corpus, seed, jobs, cache_dir, on_progress)
     measuring.encode_originals(suites)
     probes = measuring.probes(suites)
     copies: dict[str, tuple[CopyFigures, ...]] = {}
     for suite in (suite for suite in COPY_SUITES if suite in suites):
         found = measuring.encode_copies(suite, limit)
-        copies[suite] = measuring.copy_views(found, copy_weights)
+        copies[suite] = measuring.copy_views(suite, found, copy_weights)
         if suite == "disturbances":
             probes |= measuring.probes_under(found)
     return EvaluationReport(
@@ -179,44 +201,41 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True, slots=True)
 class _Corpus:
-    """Which clips are for what; `held_out` are val and eval."""
+    """Which clips are for what."""
 
-    train: tuple[Clip, ...]
-    val: tuple[Clip, ...]
-    held_out: tuple[Clip, ...]
+    def __init__(self, clips: Sequence[Clip], asked: Sequence[str]) -> None:
+        if not any(clip.split in HELD_OUT for clip in clips) and set(asked) == set(HELD_OUT):
+            # It knows no splits: everything is asked about.
+            clips = [replace(clip, split=HELD_OUT[0]) for clip in clips]
+        self._clips = clips
+        self.train = [clip for clip in clips if clip.split == "train"]
+        self.copied = [clip for clip in clips if clip.split in asked]
+        without_train = [clip for clip in clips if clip.split in {*asked, "val"} - {"train"}]
+        self.gallery = [*without_train, *self.train]
 
     @classmethod
-    def open(cls, data_dir: Path | str) -> "_Corpus":
-        every = ClipDataset.open(data_dir).clips
-        # A folder of videos knows no splits and answers with all of them to any.
-        train, val, other = (_split(data_dir, name) for name in ("train", "val", "eval"))
-        if not val or val == train:
-            return cls((), every, every)
-        return cls(train, val, (*val, *other))
+    def open(cls, places: Sequence[Path | str], asked: Sequence[str]) -> "_Corpus":
+        return cls([clip for place in places for clip in ClipDataset.open(place)], asked)
 
-    def labelled(self, clips: Sequence[Clip], beginnings: tuple[str, ...]) -> list[Clip]:
-        return [clip for clip in clips if clip.label.startswith(beginnings)]
+    def _labelled(self, beginnings: tuple[str, ...], *splits: str) -> list[Clip]:
+        return [c for c in self._clips if c.label.startswith(beginnings) and c.split in splits]
 
     @property
     def actions(self) -> tuple[list[Clip], list[Clip]]:
         """Queries and gallery."""
-        gallery = self.labelled([*self.held_out, *self.train], ACTION_LABELS)
-        return self.labelled(self.held_out, ACTION_LABELS), gallery
+        return (
+            self._labelled(ACTION_LABELS, *HELD_OUT),
+            self._labelled(ACTION_LABELS, *HELD_OUT, "train"),
+        )
 
     @property
     def choosing(self) -> tuple[list[Clip], list[Clip]]:
         """Queries and gallery."""
-        gallery = self.labelled([*self.val, *self.train], CHOOSING_LABELS)
-        return self.labelled(self.val, CHOOSING_LABELS), gallery
-
-
-def _split(data_dir: Path | str, name: str) -> tuple[Clip, ...]:
-    try:
-        return ClipDataset.open(data_dir, splits=(name,)).clips
-    except ConfigError:
-        return ()
+        return (
+            self._labelled(CHOOSING_LABELS, "val"),
+            self._labelled(CHOOSING_LABELS, "val", "train"),
+        )
 
 
 class _Measuring:
@@ -253,7 +272,7 @@ class _Measuring:
         if "labels" in suites:
             needed += self._corpus.choosing[1]
         if with_copies:
-            needed += self._corpus.held_out
+            needed += self._corpus.gallery
         clips = list(dict.fromkeys(needed))
         thumbnails: dict[Clip, NDArray[np.uint8]] = {}
         request, failures = self._request, self.failures
@@ -263,7 +282,7 @@ class _Measuring:
             thumbnails[clip] = one.thumbnails
             self._progress("encoding", one.row + 1, len(clips), clip)
         if with_copies:
-            self._gallery = [clip for clip in self._corpus.held_out if clip in self._vectors]
+            self._gallery = [clip for clip in self._corpus.gallery if clip in self._vectors]
             clusters = [clip.cluster for clip in self._gallery]
             found = same_footage([thumbnails[clip] for clip in self._gallery], clusters)
             self._pairs = [(pair.first, pair.second) for pair in found]
@@ -283,7 +302,9 @@ class _Measuring:
         """The copies of a suite, of all clips of the gallery or of `limit` of them."""
         carriers = self._corpus.train
         edits = [name for name in COPY_SUITES[suite] if carriers or not EDITS[name].needs_carrier]
-        rows = _spread(self._gallery, limit, self._seed)
+        copied = set(self._corpus.copied)
+        rows = [row for row, clip in enumerate(self._gallery) if clip in copied]
+        rows = _spread(self._gallery, rows, limit, self._seed)
         place = {row: i for i, row in enumerate(rows, start=1)}
         copies = copy_queries(
             self._gallery,
@@ -307,19 +328,24 @@ class _Measuring:
             raise ConfigError("no copy could be made: there is no clip that can be read")
         return CopyRows(np.stack(vectors), np.array(sources), names)
 
-    def copy_views(self, copies: CopyRows, weights: tuple[float, float]) -> tuple[CopyFigures, ...]:
+    def copy_views(
+        self, suite: str, copies: CopyRows, weights: tuple[float, float]
+    ) -> tuple[CopyFigures, ...]:
         """The figures with the weights asked for, then of the other views."""
         views = {name: w for name, w in self._views.items() if w == tuple(weights)}
         if not views and len(self._views) > 1:
             views = {"weighted": weights}
-        gallery = np.stack([self._vectors[clip] for clip in self._gallery])
+        carriers = set(self._corpus.train) if suite == "hard" else ()
+        clips = [clip for clip in self._gallery if clip not in carriers]  # those of train are last
+        pairs = [pair for pair in self._pairs if max(pair) < len(clips)]
+        gallery = np.stack([self._vectors[clip] for clip in clips])
         identity_dim = self._encoder.identity_dim
         return tuple(
             copy_figures(
                 CopyRows(weighted(copies.rows, identity_dim, w), copies.originals, copies.edits),
                 weighted(gallery, identity_dim, w),
-                [clip.cluster for clip in self._gallery],
-                same_footage=self._pairs,
+                [clip.cluster for clip in clips],
+                same_footage=pairs,
                 view=name,
             )
             for name, w in {**views, **self._views}.items()
@@ -374,11 +400,11 @@ def _labelled(rows: NDArray[np.float32], clips: Sequence[Clip]) -> LabelledRows:
     return LabelledRows(rows, [clip.label for clip in clips], [clip.group for clip in clips])
 
 
-def _spread(clips: Sequence[Clip], limit: int | None, seed: int) -> list[int]:
-    """Rows of so many clips, from as many clusters as there are; all without a limit."""
-    if limit is None or limit >= len(clips):
-        return list(range(len(clips)))
-    shuffled = generator_of("limit", "", seed).permutation(len(clips)).tolist()
+def _spread(clips: Sequence[Clip], rows: Sequence[int], limit: int | None, seed: int) -> list[int]:
+    """So many of the rows, from as many clusters as there are; all without a limit."""
+    if limit is None or limit >= len(rows):
+        return list(rows)
+    shuffled = generator_of("limit", "", seed).permutation(np.array(rows)).tolist()
     turns: dict[str, int] = {}
     turn_of = {}
     for row in shuffled:

@@ -25,7 +25,7 @@ from sora_search.learning import augmentation, distillation
 from sora_search.learning import losses as losses_of
 from sora_search.learning.datasets import FrameStore
 from sora_search.learning.distillation import Teacher
-from sora_search.sora.network import SoraNetwork
+from sora_search.sora.network import HalvedNetwork, SoraNetwork
 
 PHASES = {
     "blocks": ("motion.",),
@@ -102,7 +102,7 @@ class Phase:
     """Done once, before the first step."""
 
 
-PhaseMaker = Callable[[TrainConfig, SoraNetwork, FrameStore, Teacher | None], Phase]
+PhaseMaker = Callable[[TrainConfig, HalvedNetwork, FrameStore, Teacher | None], Phase]
 
 
 def to_channels_last(module: nn.Module) -> None:
@@ -137,7 +137,7 @@ def spread_moments(
 
 def _distillation_phase(
     config: TrainConfig,
-    network: SoraNetwork,
+    network: HalvedNetwork,
     store: FrameStore,
     teacher: Teacher | None,
     *,
@@ -145,6 +145,8 @@ def _distillation_phase(
 ) -> Phase:
     if teacher is None:
         raise ConfigError(f"phase {name!r} needs a teacher: give --teacher, or leave the phase out")
+    if not isinstance(network, SoraNetwork):
+        raise ConfigError(f"phase {name!r} is of the motion pathway, which this network has not")
     to_channels_last(teacher.to(config.device))
     weights = store.dataset.weights()
     model = network.config
@@ -182,7 +184,7 @@ def _distillation_phase(
 
 
 def _copies_phase(
-    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: Teacher | None
+    config: TrainConfig, network: HalvedNetwork, store: FrameStore, teacher: Teacher | None
 ) -> Phase:
     del teacher  # that of the motion pathway
     sampler = _FrameSampler(store)
@@ -190,7 +192,7 @@ def _copies_phase(
     num, stored = config.frames_per_step, store.frames.shape[1]
     moments = np.arange(stored // 8, stored, stored // 4)
     wanted = distillation.appearance_features(store, moments, device=config.device)
-    scaffold = nn.Linear(network.config.appearance_out, 1 if wanted is None else wanted.shape[2])
+    scaffold = nn.Linear(network.appearance_width, 1 if wanted is None else wanted.shape[2])
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = batch_rng(config, "copies", step)
@@ -229,7 +231,7 @@ def _copies_phase(
 
 
 def _meaning_phase(
-    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: Teacher | None
+    config: TrainConfig, network: HalvedNetwork, store: FrameStore, teacher: Teacher | None
 ) -> Phase:
     weights = store.dataset.weights()
     num = min(config.meaning_clips, len(weights))
@@ -265,7 +267,7 @@ def _meaning_phase(
 
 @torch.no_grad()
 def _meaning_views(
-    config: TrainConfig, network: SoraNetwork, store: FrameStore, teacher: Teacher | None
+    config: TrainConfig, network: HalvedNetwork, store: FrameStore, teacher: Teacher | None
 ) -> tuple[Tensor, Tensor | None]:
     """Some views of each clip, through the pathways once, for they no longer change.
 
@@ -286,8 +288,7 @@ def _meaning_views(
         clips = _load_clips(store, chosen, shown, config.device)
         frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
         frames = frames.contiguous(memory_format=torch.channels_last)
-        appearance = network.appearance(frames, model.clip_frames)
-        pooled = network.moments(appearance, network.motion(frames, model.clip_frames))
+        pooled = network.moments(*network.pathways(frames))
         moments.append(pooled.unflatten(0, (-1, model.clip_frames)).half().cpu())
         if teacher is not None:
             last = teacher.maps(frames, model.clip_frames)[-1][0]

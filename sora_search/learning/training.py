@@ -18,8 +18,8 @@ from sora_search.learning.datasets import FrameStore
 from sora_search.learning.distillation import load_teacher
 from sora_search.learning.journal import EVERY_STEPS, Journal
 from sora_search.learning.phases import PHASE_MAKERS, PHASES, Phase, TrainConfig, to_channels_last
-from sora_search.sora.checkpoint import load_tensors
-from sora_search.sora.network import ModelConfig, SoraNetwork
+from sora_search.sora.checkpoint import load_tensors, new_network
+from sora_search.sora.network import HalvedNetwork, ModelConfig, NetworkConfig
 
 
 def train(
@@ -27,16 +27,18 @@ def train(
     store: FrameStore,
     *,
     out_dir: Path | str,
+    model: NetworkConfig = ModelConfig(),  # noqa: B008 - it is frozen
     init: Sequence[Path | str] = (),
     teacher_dir: Path | str | None = None,
     on_progress: OnProgress | None = None,
-) -> SoraNetwork:
+) -> HalvedNetwork:
     """Learn a network from clips; call again with the same folder to go on.
 
     Args:
         config: What to do.
         store: The frames to learn from.
         out_dir: The run: `config.json`, `checkpoint_last/`, and what `journal` writes.
+        model: The network to learn.
         init: What to start from, a later one over an earlier one: models (name or path), and
             finished runs, of which what their phases learned is taken.
         teacher_dir: A folder with a teacher (see `distillation`); None learns without one.
@@ -44,7 +46,7 @@ def train(
 
     Raises:
         ConfigError: If a phase is unknown, or needs a teacher and there is none, or the
-            folder holds a run with other settings.
+            folder holds a run with other settings or of another network.
         ModelNotFoundError: If there is no model to start from under a name of `init`.
         TrainingError: If the loss is no longer a number; the last good checkpoint is kept.
     """
@@ -52,7 +54,7 @@ def train(
     if unknown:
         raise ConfigError(f"unknown phase {unknown[0]!r}: one of {', '.join(PHASES)}")
     torch.set_num_threads(config.threads)
-    network = SoraNetwork(ModelConfig(), seed=config.seed).to(config.device)
+    network = new_network(model, seed=config.seed).to(config.device)
     to_channels_last(network)
     for start in init:
         network.load_state_dict(_learned(start, network), strict=False)
@@ -92,7 +94,7 @@ def _schedule(step: int, steps: int) -> float:
     return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _learned(start: Path | str, network: SoraNetwork) -> dict[str, Tensor]:
+def _learned(start: Path | str, network: HalvedNetwork) -> dict[str, Tensor]:
     """What a finished run has learned in its phases; of a model, all tensors that fit."""
     folder = Path(start)
     if (folder / "checkpoint_last").is_dir():
@@ -109,7 +111,7 @@ class _Run:
 
     journal: Journal
 
-    def __init__(self, folder: Path, config: TrainConfig, network: SoraNetwork) -> None:
+    def __init__(self, folder: Path, config: TrainConfig, network: HalvedNetwork) -> None:
         self.folder = folder
         self.config = config
         self.network = network
@@ -119,11 +121,11 @@ class _Run:
         self._saved_at = time.monotonic()
 
     @classmethod
-    def open(cls, folder: Path, config: TrainConfig, network: SoraNetwork) -> "_Run":
+    def open(cls, folder: Path, config: TrainConfig, network: HalvedNetwork) -> "_Run":
         """A new run, or the one that was stopped in this folder."""
         run = cls(folder, config, network)
         (folder / "checkpoint_last").mkdir(parents=True, exist_ok=True)
-        settings = json.dumps(asdict(config), indent=1)
+        settings = json.dumps({**asdict(config), "model": asdict(network.config)}, indent=1)
         settings_path = folder / "config.json"
         if settings_path.exists() and settings_path.read_text() != settings:
             raise ConfigError(

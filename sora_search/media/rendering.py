@@ -180,6 +180,38 @@ def draw_curve(points: Sequence[tuple[float, float]], *, side: int = 240) -> Pic
     return np.asarray(sheet)
 
 
+def draw_bars(bars: Sequence[tuple[str, float, float]], *, width: int = 560) -> Picture:
+    """Shares side by side: a bar each, from 0 to 1, with what it is uncertain by.
+
+    Args:
+        bars: Name, share, and standard error, which a thin line shows to both sides.
+        width: Of the picture, in pixels; its height follows from the number of bars.
+
+    Returns:
+        RGB uint8, shape ``(H, width, 3)``.
+    """
+    font = ImageFont.load_default(_CAPTION_POINTS)
+    step = _CAPTION_POINTS + _GAP
+    sheet = Image.new("RGB", (width, step * len(bars) + _GAP), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    left = 2 * _GAP + math.ceil(max(font.getlength(name) for name, *_ in bars))
+    right = width - _GAP - math.ceil(font.getlength("100.0")) - _GAP
+    for place, (name, share, error) in enumerate(bars):
+        top = _GAP + place * step
+        bottom, middle = top + _CAPTION_POINTS, top + _CAPTION_POINTS / 2
+        pen.text((left - _GAP, middle), name, fill=_INK, font=font, anchor="rm")
+        pen.rectangle((left, top, right, bottom), fill=_HOLE)
+        low, end, high = (
+            left + (right - left) * min(1.0, max(0.0, x))
+            for x in (share - error, share, share + error)
+        )
+        if end > left:
+            pen.rectangle((left, top, end, bottom), fill=_MARK)
+        pen.line((low, middle, high, middle), fill=_INK, width=2)
+        pen.text((width - _GAP, middle), f"{100 * share:.1f}", fill=_INK, font=font, anchor="rm")
+    return np.asarray(sheet)
+
+
 def _square(side: int) -> tuple[Image.Image, ImageDraw.ImageDraw, "_Font"]:
     """Empty paper, what draws on it, and what its axes are lettered with."""
     sheet = Image.new("RGB", (side, side), _PAPER)

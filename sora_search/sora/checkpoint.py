@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,14 @@ from sora_search.sora.files import replace_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sora_search.sora.network import SoraNetwork
+    from sora_search.sora.network import HalvedNetwork, NetworkConfig
 
 SHIPPED_DIR = Path(__file__).parent / "weights"
 DEFAULT_MODEL = "sora-small"
 _FORMAT = 1
+
+Network = Literal["sora", "seed"]
+NETWORKS: tuple[Network, ...] = get_args(Network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,14 @@ class ModelCard:
     Attributes:
         name: Under which it is listed.
         model_id: Name and digest of weights and preprocessing.
-        config: The fields of `network.ModelConfig`.
+        config: The fields of the configuration of its network.
         sampling: How densely videos are looked at.
         frame_size: (H, W) that whole frames are scaled to.
         clip_frames: Frames the network sees at once.
         identity_dim: Length of the half that says which footage it is.
         meaning_dim: Length of the half that says what happens.
         training: How it came to be: data, teacher, settings, steps.
+        network: Which network it is, a key of `NETWORKS`.
     """
 
     name: str
@@ -62,6 +66,7 @@ class ModelCard:
     identity_dim: int
     meaning_dim: int
     training: dict[str, Any] = field(default_factory=dict)
+    network: Network = "sora"
     format: int = _FORMAT
 
     @property
@@ -173,7 +178,7 @@ def load_card(model: str | Path) -> ModelCard:
 
 
 def save_network(
-    network: "SoraNetwork",
+    network: "HalvedNetwork",
     folder: Path | str,
     *,
     sampling: SamplingConfig | None = None,
@@ -202,6 +207,7 @@ def save_network(
         identity_dim=config.identity_dim,
         meaning_dim=config.meaning_dim,
         training=dict(training or {}),
+        network=_network_of(config),
     )
     arrays = {key: x.numpy() for key, x in tensors.items()}
     document = asdict(card) | {"model_id": f"{config.name}-{_digest(arrays, card)}"}
@@ -212,27 +218,64 @@ def save_network(
     return load_card(folder / f"{config.name}.json")
 
 
-def load_network(model: str | Path) -> "SoraNetwork":
+def new_config(network: Network) -> "NetworkConfig":
+    """The configuration of one of `NETWORKS` as it ships."""
+    from sora_search.sora.network import ModelConfig
+    from sora_search.sora.seed_network import SeedConfig
+
+    return SeedConfig() if network == "seed" else ModelConfig()
+
+
+def new_network(config: "NetworkConfig", *, seed: int = 0) -> "HalvedNetwork":
+    """The network of a configuration, with random weights."""
+    from sora_search.sora.network import ModelConfig, SoraNetwork
+    from sora_search.sora.seed_network import SeedConfig, SeedNetwork
+
+    if isinstance(config, SeedConfig):
+        return SeedNetwork(config, seed=seed)
+    assert isinstance(config, ModelConfig)
+    return SoraNetwork(config, seed=seed)
+
+
+def _network_of(config: "NetworkConfig") -> Network:
+    from sora_search.sora.seed_network import SeedConfig
+
+    return "seed" if isinstance(config, SeedConfig) else "sora"
+
+
+def load_network(model: str | Path) -> "HalvedNetwork":
     """The network of a model, in float32, in eval mode.
 
     Raises:
         ModelNotFoundError: If there is no such model, or its tensors are not those it names.
     """
-    from sora_search.sora.network import BlockConfig, ModelConfig, SoraNetwork
-
-    fields = dict(load_card(model).config)
-    for pathway in ("motion_stages", "appearance_stages"):
-        fields[pathway] = tuple(
-            tuple(BlockConfig(**block) for block in stage) for stage in fields[pathway]
-        )
-    fields["time_scales"] = tuple(fields["time_scales"])
-    network = SoraNetwork(ModelConfig(**fields))
+    network = new_network(_config_of(load_card(model)))
     try:
         network.load_state_dict(load_tensors(model))
     except RuntimeError as error:
         path = model_paths(model)[1]
         raise ModelNotFoundError(f"cannot load the weights {str(path)!r}: {error}") from error
     return network.eval()
+
+
+def _config_of(card: ModelCard) -> "NetworkConfig":
+    from sora_search.sora.network import BlockConfig
+
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in card.config.items()
+    }
+    for pathway in ("motion_stages", "appearance_stages"):
+        if pathway in fields:
+            fields[pathway] = tuple(
+                tuple(BlockConfig(**block) for block in stage) for stage in fields[pathway]
+            )
+    try:
+        return replace(new_config(card.network), **fields)
+    except (KeyError, TypeError) as error:
+        raise ModelNotFoundError(
+            f"{card.name!r} describes a network that this program does not know: {error}"
+        ) from error
 
 
 def load_tensors(model: str | Path) -> "dict[str, Tensor]":

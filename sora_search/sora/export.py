@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sora_search.errors import MissingDependencyError, ModelNotFoundError
 from sora_search.sora.checkpoint import load_network, model_paths
-from sora_search.sora.network import SoraNetwork
+from sora_search.sora.network import HalvedNetwork, SoraNetwork
 
 _CHANNEL_BLOCK = 16
 
@@ -28,7 +28,7 @@ class FrameInput(nn.Module):
     The normalisation is part of the graph: nobody can run it on frames prepared otherwise.
     """
 
-    def __init__(self, network: SoraNetwork) -> None:
+    def __init__(self, network: HalvedNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -80,12 +80,14 @@ def export_model(model: str | Path, *, frames: NDArray[np.uint8] | None = None) 
     return path
 
 
-def _widened(network: SoraNetwork) -> SoraNetwork:
+def _widened(network: HalvedNetwork) -> HalvedNetwork:
     """The same function with channels of zeros: no map of the motion pathway under 16 channels.
 
     ONNX Runtime computes channels in blocks of up to 16. Maps of fewer fall out of that layout;
     they are the largest ones here, and the whole network takes a tenth longer with them.
     """
+    if not isinstance(network, SoraNetwork):
+        return network
     config = network.config
     first, *stages = config.motion_stages
     widened = SoraNetwork(

@@ -21,6 +21,7 @@ Pure torch: no files, no devices, no settings but `ModelConfig`.
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import cast
 
@@ -76,15 +77,32 @@ APPEARANCE_STAGES: tuple[tuple[BlockConfig, ...], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """Everything that fixes the shape of a network (not its weights)."""
+class NetworkConfig:
+    """What every network has to say of itself."""
 
-    name: str = "sora-small"
+    name: str
     """Name under which it ships or is listed."""
     frame_size: int = 128
     """Side in pixels of the square each whole frame is scaled to."""
     clip_frames: int = 16
-    """Frames the motion pathway sees at once."""
+    """Frames it sees at once."""
+    identity_dim: int = 128
+    """Length of the half that says which footage it is."""
+    meaning_dim: int = 128
+    """Length of the half that says what happens."""
+
+    @property
+    def dim(self) -> int:
+        """D, the length of a whole vector."""
+        return self.identity_dim + self.meaning_dim
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig(NetworkConfig):
+    """Everything that fixes the shape of Sora (not its weights)."""
+
+    name: str = "sora-small"
+    """Name under which it ships or is listed."""
     motion_stem: int = 8
     """Channels of the first convolution of the motion pathway."""
     motion_stages: tuple[tuple[BlockConfig, ...], ...] = MOTION_STAGES
@@ -97,6 +115,8 @@ class ModelConfig:
     """Stages of the appearance pathway."""
     appearance_out: int = 288
     """Channels of its last map."""
+    pooled_stages: bool = True
+    """Pool the maps of all stages, not of the last alone."""
     space_grid: int = 2
     """Windows a side that pooling adds to the whole picture; 1 switches the windows off."""
     time_scales: tuple[int, ...] = (4, 16)
@@ -105,15 +125,6 @@ class ModelConfig:
     """Width of the fully connected layer before the identity half."""
     meaning_hidden: int = 256
     """Width of the fully connected layer before the meaning half."""
-    identity_dim: int = 128
-    """Length of the half that says which footage it is."""
-    meaning_dim: int = 128
-    """Length of the half that says what happens."""
-
-    @property
-    def dim(self) -> int:
-        """D, the length of a whole vector."""
-        return self.identity_dim + self.meaning_dim
 
 
 class ConvUnit(nn.Sequential):
@@ -259,18 +270,21 @@ class SpacePooling(nn.Module):
         widths: Channels of each map.
         windowed: Which map is pooled by windows too.
         grid: Windows a side; 1 switches them off.
+        stages: Whether to pool all maps; False pools the last one only.
     """
 
-    def __init__(self, widths: list[int], *, windowed: int, grid: int) -> None:
+    def __init__(self, widths: list[int], *, windowed: int, grid: int, stages: bool = True) -> None:
         super().__init__()
         self.grid = grid
         self.windowed = windowed
+        self.stages = stages
         windows = grid * grid * widths[windowed] if grid > 1 else 0
-        self.width = 2 * sum(widths[:-1]) + widths[-1] + windows
+        self.width = (2 * sum(widths[:-1]) if stages else 0) + widths[-1] + windows
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Maps ``(N, C, H, W)`` of every level to ``(N, width)``."""
-        *stages, last = maps
+        last = maps[-1]
+        stages = maps[:-1] if self.stages else []
         pooled = [functional.adaptive_avg_pool2d(x, 1).flatten(1) for x in stages]
         pooled += [((x * x).mean((2, 3)) + 1e-6).sqrt() for x in stages]
         pooled.append(((last * last * last).mean((2, 3)) + 1e-6).pow(1 / 3))
@@ -306,13 +320,51 @@ class TimePooling(nn.Module):
         return torch.cat([x, *means], 2)
 
 
-class SoraNetwork(nn.Module):
-    """Sora: a clip of frames to one vector a frame.
+class HalvedNetwork(nn.Module, ABC):
+    """A clip of frames to one vector a frame, of an identity half and a meaning half.
 
     Input: float32 ``(B, T, 3, S, S)`` in [0, 1]; T is `clip_frames`, S is `frame_size`.
     Output: float32 ``(B, T, D)``, unit rows: the identity half, then the meaning half, each of
     norm 1/sqrt(2).
+
+    Parameters of the appearance pathway and of the identity half are named `appearance` and
+    `identity_...`, those of the meaning half `meaning_...`: training goes by these names.
     """
+
+    config: NetworkConfig
+    appearance: nn.Module
+    appearance_width: int
+    """Channels of the last map of the appearance pathway."""
+
+    @abstractmethod
+    def pathways(self, frames: Tensor) -> tuple[list[Tensor], ...]:
+        """Maps ``(B * T, C, H, W)`` of each pathway, that of appearance first."""
+
+    @abstractmethod
+    def identity(self, appearance: list[Tensor]) -> Tensor:
+        """Which footage each frame is, ``(B * T, identity_dim)``, unit rows."""
+
+    @abstractmethod
+    def moments(self, *pathways: list[Tensor]) -> Tensor:
+        """What the meaning half is made of, pooled over space alone, ``(B * T, W)``."""
+
+    @abstractmethod
+    def meaning(self, moments: Tensor) -> Tensor:
+        """What happens around each moment ``(B, T, W)``: unit rows ``(B, T, meaning_dim)``."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips ``(B, T, 3, S, S)`` in [0, 1] to vectors ``(B, T, D)``."""
+        pathways = self.pathways(clips.flatten(0, 1))
+        clip_shape = (-1, self.config.clip_frames)
+        identity = self.identity(pathways[0]).unflatten(0, clip_shape)
+        moments = self.moments(*pathways).unflatten(0, clip_shape)
+        return torch.cat([identity, self.meaning(moments)], 2) * math.sqrt(0.5)
+
+
+class SoraNetwork(HalvedNetwork):
+    """Sora: two pathways, pooled over space, time and stages, and two fully connected heads."""
+
+    config: ModelConfig
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__()
@@ -321,17 +373,24 @@ class SoraNetwork(nn.Module):
         self.appearance = Pathway(
             config.appearance_stem, config.appearance_stages, config.appearance_out
         )
+        self.appearance_width = config.appearance_out
         # Its shortcuts look at as much as those of its teacher: they cannot learn to.
         self.motion = Pathway(
             config.motion_stem, config.motion_stages, config.motion_out, shortcut_window=3
         )
         self.identity_pooling = SpacePooling(
-            self.appearance.widths, windowed=-1, grid=config.space_grid
+            self.appearance.widths,
+            windowed=-1,
+            grid=config.space_grid,
+            stages=config.pooled_stages,
         )
         self.identity_hidden = FullyConnected(self.identity_pooling.width, config.identity_hidden)
         self.identity_out = nn.Linear(config.identity_hidden, config.identity_dim)
         self.motion_pooling = SpacePooling(
-            self.motion.widths[1:], windowed=-2, grid=config.space_grid
+            self.motion.widths[1:],
+            windowed=-2,
+            grid=config.space_grid,
+            stages=config.pooled_stages,
         )
         self.meaning_hidden = FullyConnected(
             self.motion_pooling.width + config.motion_out + config.appearance_out,
@@ -342,29 +401,25 @@ class SoraNetwork(nn.Module):
             config.meaning_hidden * (1 + len(config.time_scales)), config.meaning_dim
         )
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Clips ``(B, T, 3, S, S)`` in [0, 1] to vectors ``(B, T, D)``."""
-        frames = clips.flatten(0, 1)
-        appearance = self.appearance(frames, self.config.clip_frames)
-        motion = self.motion(frames, self.config.clip_frames)
-        clip_shape = (-1, self.config.clip_frames)
-        identity: Tensor = self.identity(appearance).unflatten(0, clip_shape)
-        moments: Tensor = self.moments(appearance, motion).unflatten(0, clip_shape)
-        return torch.cat([identity, self.meaning(moments)], 2) * math.sqrt(0.5)
+    def pathways(self, frames: Tensor) -> tuple[list[Tensor], ...]:
+        """Maps of the appearance pathway and of the motion pathway."""
+        num = self.config.clip_frames
+        return self.appearance(frames, num), self.motion(frames, num)
 
     def identity(self, appearance: list[Tensor]) -> Tensor:
-        """Which footage each frame is, ``(B * T, identity_dim)``, unit rows."""
+        """Which footage each frame is: the moment alone decides it."""
         hidden = self.identity_hidden(self.identity_pooling(appearance))
         half: Tensor = self.identity_out(hidden)
         return functional.normalize(half, dim=1)
 
-    def moments(self, appearance: list[Tensor], motion: list[Tensor]) -> Tensor:
-        """What the meaning half is made of, pooled over space alone, ``(B * T, W)``."""
+    def moments(self, *pathways: list[Tensor]) -> Tensor:
+        """Pooled maps of both pathways."""
+        appearance, motion = pathways
         means = [maps[-1].mean((2, 3)) for maps in (motion, appearance)]
         return torch.cat([self.motion_pooling(motion[1:]), *means], 1)
 
     def meaning(self, moments: Tensor) -> Tensor:
-        """What happens around each moment ``(B, T, W)``: unit rows ``(B, T, meaning_dim)``."""
+        """What happens around each moment, pooled over time."""
         half: Tensor = self.meaning_out(self.time_pooling(self.meaning_hidden(moments)))
         return functional.normalize(half, dim=2)
 

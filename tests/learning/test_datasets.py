@@ -37,7 +37,7 @@ def test_a_manifest_chooses_rows_by_split(folder: Path) -> None:
     )
     dataset = ClipDataset.open(folder, splits=["train"])
     assert [clip.label for clip in dataset] == ["run", "jump"]
-    assert dataset.clips[1] == Clip(folder / "2.mkv", "jump", "c", "C", "y")
+    assert dataset.clips[1] == Clip(folder / "2.mkv", "jump", "c", "C", "y", "train")
     assert len(ClipDataset.open(folder / "manifest.csv")) == 3
     with pytest.raises(ConfigError, match="in split test"):
         ClipDataset.open(folder, splits=["test"])

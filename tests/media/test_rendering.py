@@ -6,7 +6,13 @@ from PIL import Image
 from video_files import moving_frames
 
 from sora_search.datatypes import TimeSpan
-from sora_search.media.rendering import PictureRow, draw_alignment, draw_curve, write_side_by_side
+from sora_search.media.rendering import (
+    PictureRow,
+    draw_alignment,
+    draw_bars,
+    draw_curve,
+    write_side_by_side,
+)
 
 
 def solid(color, height=60, width=80):
@@ -119,6 +125,14 @@ def test_a_curve_goes_from_the_first_point_to_the_last():
     rows, columns = np.nonzero(picture[..., 1] - picture[..., 0] > 80)
     assert rows[columns == columns.min()].mean() < 20
     assert rows[columns == columns.max()].mean() > 160
+
+
+def test_bars_are_as_long_as_what_they_stand_for():
+    picture = draw_bars([("whole", 1.0, 0.0), ("a half", 0.5, 0.0), ("nothing", 0.0, 0.0)])
+    is_bar = picture[..., 1].astype(int) - picture[..., 0] > 80
+    lengths = [half.any(axis=0).sum() for half in np.array_split(is_bar, 3)]
+    assert lengths[1] / lengths[0] == pytest.approx(0.5, abs=0.02)
+    assert lengths[2] == 0
 
 
 def test_alignment_is_a_line_from_the_starts_to_the_ends():
