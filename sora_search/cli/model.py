@@ -138,7 +138,7 @@ def train_command(
     train_config = config.load(TrainConfig, "train", flags, path=config_file)
     if unknown := sorted(set(train_config.phases) - set(PHASES)):
         raise ConfigError(f"no phase is called {unknown[0]!r}: there are {', '.join(PHASES)}")
-    dataset = ClipDataset.open(data, splits=split)
+    dataset = ClipDataset.open_apart(data, splits=split)
     logger.info(
         "learning %s from %d clips of %s, on %s",
         ", ".join(train_config.phases),

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,6 +109,28 @@ class ClipDataset:
         return cls(clips, path.parent)
 
     @classmethod
+    def open_apart(cls, path: Path | str, *, splits: Sequence[str]) -> "ClipDataset":
+        """The same as `open`, if none of its files is also in a split that is left out.
+
+        What is learned from must not be measured on. Files are compared by content.
+
+        Raises:
+            ConfigError: If one is, or as those of `open`.
+        """
+        dataset, every = cls.open(path, splits=splits), cls.open(path)
+        # In a folder of videos, or a manifest without splits, nothing is left out.
+        others = [clip for clip in every if clip.split and clip.split not in splits]
+        seen = _contents([clip.path for clip in dataset], {_size(clip.path) for clip in others})
+        for clip in others:
+            for content in _contents([clip.path], {size for size, _ in seen}):
+                if content in seen:
+                    raise ConfigError(
+                        f"{str(seen[content])!r} is to be learned from, and {str(clip.path)!r} of "
+                        f"split {clip.split!r} is the same file: take one out of the manifest"
+                    )
+        return dataset
+
+    @classmethod
     def from_folder(cls, path: Path | str) -> "ClipDataset":
         """Every video below a folder, each its own source, without labels.
 
@@ -177,6 +199,23 @@ class FrameStore:
             raise ConfigError(f"none of {len(dataset)} clips can be decoded: {failures['0']}")
         clips = tuple(dataset.clips[i] for i in kept)
         return cls(ClipDataset(clips, dataset.root), frames[kept], tuple(failures.values()))
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _contents(
+    paths: Sequence[Path], sizes: Collection[int | None]
+) -> dict[tuple[int | None, str], Path]:
+    """Size and digest of the files that have one of the sizes; the others are not read."""
+    found: dict[tuple[int | None, str], Path] = {}
+    for path in paths:
+        size = _size(path)
+        if size is not None and size in sizes:
+            with path.open("rb") as file:
+                found[size, hashlib.file_digest(file, "sha256").hexdigest()] = path
+    return found
 
 
 def _fingerprint(dataset: ClipDataset) -> str:

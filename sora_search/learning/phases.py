@@ -4,7 +4,8 @@
     chain    the motion pathway end to end, from the teacher                 (needs a teacher)
     copies   the appearance pathway and the identity half, by contrast of edited copies
     meaning  the meaning half, from what the teacher makes of whole clips    (with a teacher)
-             or by contrast of moments of one video                          (without)
+             or by contrast of moments of one video                          (without),
+             and from labels, of as many clips as have one
 
 Every random choice of a step is drawn from the seed, the phase and the number of the
 step, so that a step is the same whenever and however often it is made.
@@ -23,7 +24,7 @@ from torch.nn import functional
 from sora_search.errors import ConfigError
 from sora_search.learning import augmentation, distillation
 from sora_search.learning import losses as losses_of
-from sora_search.learning.datasets import FrameStore
+from sora_search.learning.datasets import ClipDataset, FrameStore
 from sora_search.learning.distillation import Teacher
 from sora_search.sora.network import HalvedNetwork, SoraNetwork
 
@@ -68,6 +69,8 @@ class TrainConfig:
     """Frames in a step of it, each in two views; to many comes another clip of their cluster."""
     copies_temperature: float = 0.06
     """Temperature of the contrast."""
+    contrast_weight: float = 1.0
+    """Weight of two views of a frame finding each other."""
     spread_weight: float = 0.1
     """Weight of spreading the vectors."""
     appearance_weight: float = 3.0
@@ -80,6 +83,8 @@ class TrainConfig:
     """Clips in a step of it."""
     meaning_views: int = 4
     """Views of each clip it learns from."""
+    label_weight: float = 0.3
+    """Weight of clips of one label finding each other; nothing where no label is known."""
     save_every_s: float = 60.0
     """Seconds between checkpoints."""
     device: str = "cpu"
@@ -212,7 +217,8 @@ def _copies_phase(
         maps = network.appearance(views, 1)
         vectors = network.identity(maps)
         terms = {
-            "contrast": losses_of.copy_contrast(
+            "contrast": config.contrast_weight
+            * losses_of.copy_contrast(
                 vectors[:num], vectors[num:], temperature=config.copies_temperature
             ),
             "spread": config.spread_weight
@@ -236,6 +242,7 @@ def _meaning_phase(
     weights = store.dataset.weights()
     num = min(config.meaning_clips, len(weights))
     moments, wanted = _meaning_views(config, network, store, teacher)
+    labels, groups = label_numbers(store.dataset)
     scaffold: nn.Module = nn.Identity()
     if wanted is not None:
         scaffold = nn.Linear(network.config.meaning_dim, wanted.shape[2]).to(config.device)
@@ -251,18 +258,46 @@ def _meaning_phase(
         clips = rng.choice(len(weights), num, replace=False, p=weights)
         views = rng.integers(0, config.meaning_views, num)
         vectors = embed(clips, views)
+        other_views = (views + 1) % config.meaning_views
         if wanted is None:
             # Two views of what happens in one clip, against all other clips.
-            again = embed(clips, (views + 1) % config.meaning_views)
-            return {"contrast": losses_of.copy_contrast(vectors, again, temperature=0.1)}
-        target = wanted[torch.from_numpy(clips), torch.from_numpy(views)].to(config.device)
-        missed = 1 - functional.cosine_similarity(scaffold(vectors), target, dim=1).mean()
-        return {
-            "relations": losses_of.relations(vectors, target, temperature=0.1),
-            "hidden": missed,
-        }
+            again = embed(clips, other_views)
+            terms = {"contrast": losses_of.copy_contrast(vectors, again, temperature=0.1)}
+        else:
+            target = wanted[torch.from_numpy(clips), torch.from_numpy(views)].to(config.device)
+            missed = 1 - functional.cosine_similarity(scaffold(vectors), target, dim=1).mean()
+            terms = {
+                "relations": losses_of.relations(vectors, target, temperature=0.1),
+                "hidden": missed,
+            }
+        known = np.flatnonzero(labels[clips] >= 0)
+        if config.label_weight > 0 and len(known):
+            again = embed(clips[known], other_views[known])
+            numbers = (
+                torch.from_numpy(np.tile(of[clips[known]], 2)).to(config.device)
+                for of in (labels, groups, np.arange(len(labels)))
+            )
+            terms["labels"] = config.label_weight * losses_of.label_contrast(
+                torch.cat([vectors[known], again]), *numbers, temperature=0.1
+            )
+        return terms
 
     return Phase(config.meaning_steps, config.meaning_rate, losses, scaffold)
+
+
+def label_numbers(dataset: ClipDataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of each clip the number of its label and of its group, ``(N,)`` each.
+
+    A label that a single group has teaches nothing but that group: it counts as unknown, -1.
+    """
+    groups_of: dict[str, set[str]] = {}
+    for clip in dataset:
+        groups_of.setdefault(clip.label, set()).add(clip.group)
+    shared = (label for label, groups in groups_of.items() if label and len(groups) > 1)
+    label_of = {label: number for number, label in enumerate(shared)}
+    group_of = {name: i for i, name in enumerate(dict.fromkeys(c.group for c in dataset))}
+    labels = np.array([label_of.get(clip.label, -1) for clip in dataset], np.int64)
+    return labels, np.array([group_of[clip.group] for clip in dataset], np.int64)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from sora_search.learning.journal import EVERY_STEPS, Journal
 from sora_search.learning.phases import PHASE_MAKERS, PHASES, Phase, TrainConfig, to_channels_last
 from sora_search.sora.checkpoint import load_tensors, new_network
 from sora_search.sora.network import HalvedNetwork, ModelConfig, NetworkConfig
+
+MIN_CLIPS = 2
+"""To tell one from another is all that is learned without labels."""
 
 
 def train(
@@ -45,14 +49,17 @@ def train(
         on_progress: Called after every step.
 
     Raises:
-        ConfigError: If a phase is unknown, or needs a teacher and there is none, or the
-            folder holds a run with other settings or of another network.
+        ConfigError: If a phase is unknown, or needs a teacher and there is none, or there is
+            one clip only, or the folder holds a run with other settings or of another network.
         ModelNotFoundError: If there is no model to start from under a name of `init`.
-        TrainingError: If the loss is no longer a number; the last good checkpoint is kept.
+        TrainingError: If the loss is no longer a number, or a checkpoint cannot be written or
+            read; the last good one is kept.
     """
     unknown = [name for name in config.phases if name not in PHASES]
     if unknown:
         raise ConfigError(f"unknown phase {unknown[0]!r}: one of {', '.join(PHASES)}")
+    if len(store.dataset) < MIN_CLIPS:
+        raise ConfigError(f"{len(store.dataset)} clip to learn from: give {MIN_CLIPS} or more")
     torch.set_num_threads(config.threads)
     network = new_network(model, seed=config.seed).to(config.device)
     to_channels_last(network)
@@ -100,10 +107,32 @@ def _learned(start: Path | str, network: HalvedNetwork) -> dict[str, Tensor]:
     if (folder / "checkpoint_last").is_dir():
         phases = json.loads((folder / "config.json").read_text())["phases"]
         prefixes = tuple(prefix for name in phases for prefix in PHASES[name])
-        state = torch.load(folder / "checkpoint_last" / "state.pt", weights_only=True)
+        state = _read_state(folder / "checkpoint_last" / "state.pt")
         return {key: x for key, x in state["network"].items() if key.startswith(prefixes)}
     shapes = {key: x.shape for key, x in network.state_dict().items()}
     return {key: x for key, x in load_tensors(start).items() if shapes.get(key) == x.shape}
+
+
+def _read_state(path: Path, device: str = "cpu") -> dict[str, Any]:
+    """A checkpoint: tensors and plain values; whatever else a pickle may hold is never run."""
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location=device)
+    except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+        raise TrainingError(
+            f"cannot read the checkpoint {str(path)!r} ({_first_line(error)}): "
+            "delete it to begin this run anew"
+        ) from error
+    missing = {"network", "phase_index", "step", "optimizer", "average", "scaffold"} - set(state)
+    if missing:
+        raise TrainingError(
+            f"the checkpoint {str(path)!r} is of another version (no {min(missing)!r}): "
+            "delete it to begin this run anew"
+        )
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 class _Run:
@@ -133,7 +162,7 @@ class _Run:
             )
         settings_path.write_text(settings)
         if run._state_path.exists():
-            state = torch.load(run._state_path, weights_only=True, map_location=config.device)
+            state = _read_state(run._state_path, config.device)
             network.load_state_dict(state["network"])
             run.phase_index, run.step = state["phase_index"], state["step"]
             run._resumed = state
@@ -197,7 +226,14 @@ class _Run:
             "scaffold": self.scaffold.state_dict(),
         }
         partial_path = self._state_path.with_suffix(".partial")
-        torch.save(state, partial_path)
-        os.replace(partial_path, self._state_path)
+        try:
+            torch.save(state, partial_path)
+            os.replace(partial_path, self._state_path)
+        except (OSError, RuntimeError) as error:  # torch has its own error for a full disk
+            partial_path.unlink(missing_ok=True)
+            raise TrainingError(
+                f"cannot write the checkpoint {str(self._state_path)!r} ({_first_line(error)}): "
+                "make room and run the same command again; it goes on from the last one"
+            ) from error
         self.journal.draw()
         self._saved_at = time.monotonic()

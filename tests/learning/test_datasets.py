@@ -1,5 +1,6 @@
 """Data sets: manifests, folders, weights, and frames decoded once."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,18 @@ def test_a_manifest_chooses_rows_by_split(folder: Path) -> None:
     assert len(ClipDataset.open(folder / "manifest.csv")) == 3
     with pytest.raises(ConfigError, match="in split test"):
         ClipDataset.open(folder, splits=["test"])
+
+
+def test_a_file_in_two_splits_is_refused_by_its_content(folder: Path) -> None:
+    shutil.copy(folder / "0.mkv", folder / "renamed.mkv")
+    rows = ["path,split", "0.mkv,train", "1.mkv,val", "gone.mkv,val"]
+    (folder / "manifest.csv").write_text("\n".join([*rows, "renamed.mkv,train"]))
+    assert len(ClipDataset.open_apart(folder, splits=["train"])) == 2
+    (folder / "manifest.csv").write_text("\n".join([*rows, "renamed.mkv,eval"]))
+    with pytest.raises(ConfigError, match=r"0\.mkv.*renamed\.mkv' of split 'eval'"):
+        ClipDataset.open_apart(folder, splits=["train"])
+    (folder / "manifest.csv").unlink()
+    assert len(ClipDataset.open_apart(folder, splits=["train"])) == 4
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from sora_search.datatypes import Progress
 from sora_search.errors import ConfigError, TrainingError
 from sora_search.learning import distillation, training
 from sora_search.learning.datasets import STORED_FRAMES, STORED_SIZE, Clip, ClipDataset, FrameStore
-from sora_search.learning.phases import TrainConfig
+from sora_search.learning.phases import TrainConfig, label_numbers
 from sora_search.learning.training import train
 from sora_search.sora.checkpoint import load_network, save_network
 from sora_search.sora.network import ModelConfig, SoraNetwork
+from sora_search.sora.seed_network import SeedConfig
 
 TEACHER = """
 from torch import nn
@@ -188,3 +189,107 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(
         train(config, store, out_dir=tmp_path / "run")
     state = torch.load(tmp_path / "run" / "checkpoint_last" / "state.pt", weights_only=True)
     assert state["step"] >= 1
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named_and_left_alone(
+    store: FrameStore, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, phases=("copies",), copies_steps=1)
+    train(config, store, out_dir=tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint_last" / "state.pt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match=r"cannot read the checkpoint '.*state\.pt'"):
+        train(config, store, out_dir=tmp_path / "run")
+    assert len(path.read_bytes()) == len(whole) // 2
+    torch.save({"network": {}}, path)
+    with pytest.raises(TrainingError, match=r"state\.pt' is of another version"):
+        train(config, store, out_dir=tmp_path / "run")
+
+
+class _Harm:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_in_a_checkpoint_is_never_run(store: FrameStore, tmp_path: Path) -> None:
+    config = replace(CONFIG, phases=("copies",), copies_steps=1)
+    path = tmp_path / "run" / "checkpoint_last" / "state.pt"
+    path.parent.mkdir(parents=True)
+    torch.save(_Harm(tmp_path / "harm"), path)
+    with pytest.raises(TrainingError, match="cannot read the checkpoint"):
+        train(config, store, out_dir=tmp_path / "run")
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_stops_with_the_name_of_what_could_not_be_written(
+    store: FrameStore, tmp_path: Path
+) -> None:
+    partial = tmp_path / "run" / "checkpoint_last" / "state.partial"
+    partial.parent.mkdir(parents=True)
+    partial.symlink_to("/dev/full")
+    config = replace(CONFIG, phases=("copies",), copies_steps=1)
+    with pytest.raises(TrainingError, match=r"cannot write the checkpoint .*state\.pt.*make room"):
+        train(config, store, out_dir=tmp_path / "run")
+    assert not partial.is_symlink()
+
+
+def test_one_clip_teaches_nothing(store: FrameStore, tmp_path: Path) -> None:
+    alone = FrameStore(ClipDataset(store.dataset.clips[:1]), store.frames[:1])
+    with pytest.raises(ConfigError, match="1 clip to learn from"):
+        train(replace(CONFIG, phases=("copies",)), alone, out_dir=tmp_path)
+
+
+def test_labels_draw_clips_of_one_label_together(store: FrameStore, tmp_path: Path) -> None:
+    """Three labels of two groups each, which the pictures do not show."""
+    clips = tuple(
+        replace(clip, label=f"l{i % 3}", group=f"g{i}") for i, clip in enumerate(store.dataset)
+    )
+    labelled = FrameStore(ClipDataset(clips), store.frames)
+    config = replace(
+        CONFIG,
+        phases=("meaning",),
+        meaning_steps=81,
+        meaning_rate=3e-3,
+        meaning_clips=6,
+        meaning_views=2,
+        label_weight=5.0,
+    )
+    train(config, labelled, out_dir=tmp_path / "with")
+    config = replace(config, meaning_steps=1, label_weight=0.0)
+    train(config, labelled, out_dir=tmp_path / "without")
+    with_labels, without = (
+        [json.loads(x) for x in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+        for run in ("with", "without")
+    )
+    assert with_labels[-1]["labels"] < with_labels[0]["labels"] - 1.0
+    assert "labels" not in without[0]
+
+
+def test_a_label_that_one_group_has_counts_as_unknown() -> None:
+    clips = [("a", "x"), ("b", "y"), ("a", "z"), ("b", "y"), ("", "x")]
+    dataset = ClipDataset(tuple(Clip(Path(), label, group) for label, group in clips))
+    labels, groups = label_numbers(dataset)
+    assert labels.tolist() == [0, -1, 0, -1, -1]
+    assert groups.tolist() == [0, 1, 2, 1, 0]
+
+
+def test_the_network_of_the_document_learns_in_the_same_way(
+    store: FrameStore, teacher_dir: Path, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, phases=("copies", "meaning"), copies_steps=41, copies_rate=1e-2)
+    model = SeedConfig(widths=(8, 16), hidden=64)
+    train(config, store, out_dir=tmp_path / "run", model=model, teacher_dir=teacher_dir)
+    rows = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    copies = [row["contrast"] for row in rows if row["phase"] == "copies"]
+    assert copies[-1] < copies[0] - 0.1
+    assert any(row["phase"] == "meaning" for row in rows)
+    with pytest.raises(ConfigError, match="other settings"):
+        train(config, store, out_dir=tmp_path / "run")
+    chain = replace(config, phases=("chain",))
+    with pytest.raises(ConfigError, match="of the motion pathway"):
+        train(chain, store, out_dir=tmp_path / "b", model=model, teacher_dir=teacher_dir)
