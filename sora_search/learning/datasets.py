@@ -167,11 +167,13 @@ class FrameStore:
         frames: uint8 RGB, shape ``(N, T, S, S, 3)``, mapped from disk; whole frames, squeezed
             to a square, T of them evenly spread over each clip.
         failures: What could not be decoded, a line each.
+        cache_dir: Where it lies, and what is made of it may; None if it lies nowhere.
     """
 
     dataset: ClipDataset
     frames: NDArray[np.uint8]
     failures: tuple[str, ...] = ()
+    cache_dir: Path | None = None
 
     @classmethod
     def build(
@@ -193,12 +195,13 @@ class FrameStore:
         failures = json.loads(notes_path.read_text())
         frames = np.load(array_path, mmap_mode="r")
         if not failures:
-            return cls(dataset, frames)
+            return cls(dataset, frames, cache_dir=cache_dir)
         kept = [i for i in range(len(dataset)) if str(i) not in failures]
         if not kept:
             raise ConfigError(f"none of {len(dataset)} clips can be decoded: {failures['0']}")
         clips = tuple(dataset.clips[i] for i in kept)
-        return cls(ClipDataset(clips, dataset.root), frames[kept], tuple(failures.values()))
+        left = ClipDataset(clips, dataset.root)
+        return cls(left, frames[kept], tuple(failures.values()), cache_dir)
 
 
 def _size(path: Path) -> int | None:

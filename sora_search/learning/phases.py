@@ -11,6 +11,8 @@ Every random choice of a step is drawn from the seed, the phase and the number o
 step, so that a step is the same whenever and however often it is made.
 """
 
+import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +37,9 @@ PHASES = {
     "meaning": ("meaning_",),
 }
 """Each phase with the prefixes of the parameters that it learns."""
+
+TEACHER_SIZE = 128
+"""Side of the frames that the teacher is shown, also where a network wants smaller ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,18 +305,57 @@ def label_numbers(dataset: ClipDataset) -> tuple[NDArray[np.int64], NDArray[np.i
     return labels, np.array([group_of[clip.group] for clip in dataset], np.int64)
 
 
-@torch.no_grad()
 def _meaning_views(
     config: TrainConfig, network: HalvedNetwork, store: FrameStore, teacher: Teacher | None
 ) -> tuple[Tensor, Tensor | None]:
     """Some views of each clip, through the pathways once, for they no longer change.
 
+    What was computed once is kept beside the frames: it takes longer than learning from it.
+
     Returns:
         Moments ``(N, V, T, W)`` in float16 and, with a teacher, its hidden layer ``(N, V, E)``,
         centred over all clips, unit rows.
     """
+    path = None
+    if store.cache_dir is not None:
+        path = store.cache_dir / f"views-{_views_digest(config, network, store, teacher)}.pt"
+        if path.exists():
+            moments, wanted = torch.load(path, weights_only=True)
+            return moments, wanted
+    views = _computed_views(config, network, store, teacher)
+    if path is not None:
+        partial_path = path.with_suffix(".partial")
+        torch.save(views, partial_path)
+        os.replace(partial_path, path)
+    return views
+
+
+def _views_digest(
+    config: TrainConfig, network: HalvedNetwork, store: FrameStore, teacher: Teacher | None
+) -> str:
+    """Of all that the views depend on."""
+    model = network.config
+    pooled = (model.frame_size, getattr(model, "pooled_stages", None))
+    digest = hashlib.sha256(
+        f"{config.seed} {config.meaning_views} {pooled} {len(store.dataset)}".encode()
+    )
+    digest.update(store.frames[:: max(1, len(store.frames) // 8), 0].tobytes())
+    for module in (network, teacher):
+        for key, x in module.state_dict().items() if module is not None else ():
+            # Of what learns here the shape alone matters: how wide the moments are.
+            digest.update(f"{key} {tuple(x.shape)} ".encode())
+            if not key.startswith(("meaning_", "identity_")):
+                digest.update(x.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@torch.no_grad()
+def _computed_views(
+    config: TrainConfig, network: HalvedNetwork, store: FrameStore, teacher: Teacher | None
+) -> tuple[Tensor, Tensor | None]:
     network.eval()
     model = network.config
+    size = max(model.frame_size, TEACHER_SIZE)
     if teacher is not None:
         to_channels_last(teacher.to(config.device))
     moments, wanted = [], []
@@ -321,13 +365,15 @@ def _meaning_views(
         chosen = np.full(config.meaning_views, i)
         shown = spread_moments(rng, len(chosen), model.clip_frames, store.frames.shape[1])
         clips = _load_clips(store, chosen, shown, config.device)
-        frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
+        frames = augmentation.teaching_view(clips, size, generator).flatten(0, 1)
         frames = frames.contiguous(memory_format=torch.channels_last)
-        pooled = network.moments(*network.pathways(frames))
-        moments.append(pooled.unflatten(0, (-1, model.clip_frames)).half().cpu())
         if teacher is not None:
             last = teacher.maps(frames, model.clip_frames)[-1][0]
             wanted.append(teacher.hidden(last, model.clip_frames).cpu())
+        if model.frame_size < size:
+            frames = functional.interpolate(frames, (model.frame_size,) * 2, mode="area")
+        pooled = network.moments(*network.pathways(frames))
+        moments.append(pooled.unflatten(0, (-1, model.clip_frames)).half().cpu())
     if not wanted:
         return torch.stack(moments), None
     hidden = torch.stack(wanted)

@@ -16,6 +16,8 @@ mended, and why:
 - The last layer gave classes through a softmax under ReLU features; a search needs a vector.
   It is the fully connected output itself, scaled to unit length.
 - Nothing there looks across time. Each frame gets a vector, and a clip the mean of its frames.
+- Frames of 64 pixels, at which it costs about as much as the model that ships; its
+  convolutions run at full size.
 - One fully connected part for each half of the vector, as in `network`, so that it learns the
   same two things from the same losses.
 """
@@ -36,9 +38,11 @@ class SeedConfig(NetworkConfig):
 
     name: str = "sora-seed"
     """Name under which it ships or is listed."""
+    frame_size: int = 64
+    """Side in pixels of the square each whole frame is scaled to."""
     widths: tuple[int, int] = (64, 128)
     """Channels of the two convolutions."""
-    max_pool_sizes: tuple[int, ...] = (16, 32)
+    max_pool_sizes: tuple[int, ...] = (8, 16)
     """Sides of the windows, on a map of a quarter of the frame's side."""
     hidden: int = 512
     """Width of the first fully connected layer."""

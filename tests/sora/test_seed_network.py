@@ -16,7 +16,7 @@ TINY = SeedConfig(name="tiny-seed", widths=(4, 8), hidden=16)
 @torch.no_grad()
 def test_each_frame_has_a_vector_of_its_own() -> None:
     network = SeedNetwork(TINY, seed=1).eval()
-    clip, other = torch.rand(2, 1, 16, 3, 128, 128)
+    clip, other = torch.rand(2, 1, 16, 3, 64, 64)
     other[:, 7] = clip[:, 7]
     one, two = network(clip)[0], network(other)[0]
     assert one.shape == (16, 256)
@@ -28,11 +28,11 @@ def test_each_frame_has_a_vector_of_its_own() -> None:
 @torch.no_grad()
 def test_it_pools_one_map_at_several_scales() -> None:
     network = SeedNetwork(TINY, seed=1)
-    (maps,) = network.pathways(torch.rand(1, 3, 128, 128))
-    assert maps[0].shape == (1, 8, 32, 32)
+    (maps,) = network.pathways(torch.rand(1, 3, 64, 64))
+    assert maps[0].shape == (1, 8, 16, 16)
     pooled = network.moments(maps)
     largest = maps[0].amax((2, 3))
-    corner = maps[0][..., :16, :16].amax((2, 3))
+    corner = maps[0][..., :8, :8].amax((2, 3))
     assert pooled.shape == (1, 8 * (4 + 1))
     torch.testing.assert_close(pooled[:, -8:], largest)
     torch.testing.assert_close(pooled[:, :32:4], corner)
@@ -56,7 +56,7 @@ def test_its_graph_runs_in_the_encoder(tmp_path: Path) -> None:
 
     save_network(SeedNetwork(TINY, seed=1), tmp_path)
     encoder = load_encoder(export_model(tmp_path))
-    frames = np.random.default_rng(0).integers(0, 256, (16, 128, 128, 3), np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), np.uint8)
     embedding = encoder.encode([FrameBatch(frames, np.arange(16) / 2.0)])
     with torch.no_grad():
         clip = torch.from_numpy(frames)[None].permute(0, 1, 4, 2, 3).float() / 255
