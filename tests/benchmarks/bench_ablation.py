@@ -189,7 +189,7 @@ def learn(variant: Variant, arguments: argparse.Namespace, store: FrameStore) ->
         chain_steps=arguments.chain_steps,
         meaning_steps=arguments.meaning_steps,
         meaning_views=2,
-        label_weight=0.0 if variant.labels == 0 else TrainConfig.label_weight,
+        label_weight=0.0 if variant.labels == 0 else TrainConfig().label_weight,
     )
     config = replace(config, **variant.settings)
     init: list[str | Path] = []
