@@ -252,19 +252,28 @@ def block_loss(pathway: Pathway, maps: list[list[Tensor]], clip_frames: int) -> 
 
 
 def chain_loss(
-    teacher: Teacher, pathway: Pathway, frames: Tensor, maps: list[list[Tensor]], clip_frames: int
+    teacher: Teacher,
+    pathway: Pathway,
+    frames: Tensor,
+    maps: list[list[Tensor]],
+    clip_frames: int,
+    *,
+    centre: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The whole pathway on the teacher's stages, last map, hidden layer and verdict.
 
     The teacher's own last layers, frozen, read the student's features: what they make of
-    them is what counts, not the features as such (SimKD, Chen et al., CVPR 2022).
+    them is what counts, not the features as such (SimKD, Chen et al., CVPR 2022). With a
+    `centre`, the mean of its hidden layer over clips ``(E,)``, hidden layers are compared by
+    how they differ from it.
     """
     student = pathway(frames, clip_frames)
     stages = [targets[-1] for targets in maps[1:]]
     missed = torch.stack([_share_missed(s, t) for s, t in zip(student, stages, strict=True)])
     seen = teacher.hidden(student[-1], clip_frames)
     wanted = teacher.hidden(stages[-1], clip_frames)
-    cosine = functional.cosine_similarity(seen, wanted, dim=1)
+    middle = 0.0 if centre is None else centre
+    cosine = functional.cosine_similarity(seen - middle, wanted - middle, dim=1)
     verdict = functional.kl_div(
         functional.log_softmax(teacher.verdict(seen), 1),
         functional.softmax(teacher.verdict(wanted), 1),

@@ -2,6 +2,7 @@
 
     blocks   each block of the motion pathway on its own, from the teacher   (needs a teacher)
     chain    the motion pathway end to end, from the teacher                 (needs a teacher)
+    late     its late stages once more, on whole clips                       (needs a teacher)
     copies   the appearance pathway and the identity half, by contrast of edited copies
     meaning  the meaning half, from what the teacher makes of whole clips    (with a teacher)
              or by contrast of moments of one video                          (without),
@@ -33,10 +34,14 @@ from sora_search.sora.network import HalvedNetwork, SoraNetwork
 PHASES = {
     "blocks": ("motion.",),
     "chain": ("motion.stages.", "motion.last."),
+    "late": ("motion.stages.2.", "motion.stages.3.", "motion.stages.4.", "motion.last."),
     "copies": ("appearance.", "identity_"),
     "meaning": ("meaning_",),
 }
 """Each phase with the prefixes of the parameters that it learns."""
+
+CENTRE_CLIPS = 64
+"""Clips of which the mean of the teacher's hidden layer is taken."""
 
 TEACHER_SIZE = 128
 """Side of the frames that the teacher is shown, also where a network wants smaller ones."""
@@ -60,6 +65,10 @@ class TrainConfig:
     """Steps of distilling end to end."""
     chain_rate: float = 6e-4
     """Highest learning rate there; 2e-3 undid what the blocks had learned."""
+    late_steps: int = 3000
+    """Steps of distilling the late stages, which cost a third of all."""
+    late_rate: float = 6e-4
+    """Highest learning rate there."""
     blocks_frames: int = 8
     """Frames of a clip there; the blocks look at a few at a time only."""
     chain_frames: int = 8
@@ -160,7 +169,11 @@ def _distillation_phase(
     to_channels_last(teacher.to(config.device))
     weights = store.dataset.weights()
     model = network.config
-    num_frames = config.blocks_frames if name == "blocks" else config.chain_frames
+    num_frames, steps, rate = {
+        "blocks": (config.blocks_frames, config.blocks_steps, config.blocks_rate),
+        "chain": (config.chain_frames, config.chain_steps, config.chain_rate),
+        "late": (model.clip_frames, config.late_steps, config.late_rate),
+    }[name]
 
     def batch(step: int, num_clips: int) -> tuple[Tensor, list[list[Tensor]]]:
         rng = batch_rng(config, name, step)
@@ -183,13 +196,15 @@ def _distillation_phase(
         frames, maps = batch(step, config.clips_per_step)
         if name == "blocks":
             return {"blocks": distillation.block_loss(network.motion, maps, num_frames)}
-        return distillation.chain_loss(teacher, network.motion, frames, maps, num_frames)
+        return distillation.chain_loss(
+            teacher, network.motion, frames, maps, num_frames, centre=centre
+        )
 
-    steps, rate = (
-        (config.blocks_steps, config.blocks_rate)
-        if name == "blocks"
-        else (config.chain_steps, config.chain_rate)
-    )
+    centre: Tensor | None = None
+    if name == "late":
+        # All clips share most of their hidden layers; what tells them apart is the rest.
+        _, maps = batch(steps, CENTRE_CLIPS)
+        centre = teacher.hidden(maps[-1][0], num_frames).mean(0)
     return Phase(steps, rate, losses, start=start)
 
 
@@ -411,6 +426,7 @@ class _FrameSampler:
 PHASE_MAKERS: dict[str, PhaseMaker] = {
     "blocks": partial(_distillation_phase, name="blocks"),
     "chain": partial(_distillation_phase, name="chain"),
+    "late": partial(_distillation_phase, name="late"),
     "copies": _copies_phase,
     "meaning": _meaning_phase,
 }
