@@ -67,22 +67,3 @@ def spread(vectors: Tensor, groups: Tensor) -> Tensor:
         nearest = near.argmax(1)
     gap = (vectors - vectors[nearest]).norm(dim=1)
     return -torch.log(gap + 1e-6).mean()
-
-
-def relations(vectors: Tensor, wanted: Tensor, *, temperature: float) -> Tensor:
-    """Which clips are near which, as the teacher has it: divergence of softmaxed similarities.
-
-    Args:
-        vectors: The student's, ``(N, D)``.
-        wanted: The teacher's of the same clips, ``(N, E)``, unit rows too.
-        temperature: Of both softmaxes.
-
-    Source: relational distillation, Park et al., CVPR 2019, in the form of SEED, Fang et al.,
-    ICLR 2021, with the batch as queue.
-    """
-    blocked = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
-    student = (vectors @ vectors.T / temperature).masked_fill(blocked, -1e4)
-    teacher = (wanted @ wanted.T / temperature).masked_fill(blocked, -1e4)
-    return functional.kl_div(
-        functional.log_softmax(student, 1), functional.softmax(teacher, 1), reduction="batchmean"
-    )

@@ -85,18 +85,14 @@ class SeedNetwork(HalvedNetwork):
         self.meaning_hidden = FullyConnected(width, config.hidden)
         self.meaning_out = nn.Linear(config.hidden, config.meaning_dim)
 
-    def pathways(self, frames: Tensor) -> tuple[list[Tensor], ...]:
-        """The one map there is."""
-        return (self.appearance(frames, self.config.clip_frames),)
-
     def identity(self, appearance: list[Tensor]) -> Tensor:
         """Which footage each frame is."""
         half: Tensor = self.identity_out(self.identity_hidden(self._pooled(appearance)))
         return functional.normalize(half, dim=1)
 
-    def moments(self, *pathways: list[Tensor]) -> Tensor:
+    def moments(self, frames: Tensor, appearance: list[Tensor] | None = None) -> Tensor:
         """The map, pooled at all scales."""
-        return self._pooled(pathways[0])
+        return self._pooled(appearance or self.appearance(frames, self.config.clip_frames))
 
     def meaning(self, moments: Tensor) -> Tensor:
         """What each frame shows."""

@@ -75,15 +75,12 @@ VARIANTS = (
     ),
     Variant("sora-seed", "identity", SeedConfig()),
     Variant("as it ships", "meaning"),
-    Variant("no windows over space", "meaning", replace(SORA, space_grid=1)),
-    Variant("last stage alone", "meaning", replace(SORA, pooled_stages=False)),
     Variant("no pooling over time", "meaning", replace(SORA, time_scales=())),
     Variant("distilled again", "meaning", chain=True),
     Variant(
         "no temporal convolution", "meaning", replace(SORA, motion_stages=WITHOUT_TIME), chain=True
     ),
     Variant("sora-seed", "meaning", SeedConfig(), starts_from="identity-sora-seed"),
-    Variant("no labels", "meaning", labels=0.0),
     Variant("no teacher, no labels", "meaning", teacher=False, labels=0.0),
     Variant("no teacher, 1 % of the labels", "meaning", teacher=False, labels=0.01),
     Variant("no teacher, 10 % of the labels", "meaning", teacher=False, labels=0.1),

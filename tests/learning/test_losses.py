@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sora_search.learning.losses import copy_contrast, label_contrast, relations, spread
+from sora_search.learning.losses import copy_contrast, label_contrast, spread
 
 
 def unit(num: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
@@ -41,15 +41,6 @@ def test_spread_is_the_log_of_the_gap_to_the_nearest_of_another_group() -> None:
     gaps += [gaps[1], math.dist(vectors[3].tolist(), vectors[2].tolist())]
     expected = -sum(math.log(gap) for gap in gaps) / 4
     assert spread(vectors, groups).item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_relations_are_zero_when_they_agree_and_grow_when_they_do_not() -> None:
-    vectors = unit(6)
-    assert relations(vectors, vectors, temperature=0.1).item() == pytest.approx(0.0, abs=1e-6)
-    near, far = unit(6) + 0.1 * unit(6, seed=2), unit(6, seed=3)
-    near = functional.normalize(near, dim=1)
-    close = relations(near, vectors, temperature=0.1).item()
-    assert 0 < close < relations(far, vectors, temperature=0.1).item()
 
 
 def test_contrast_of_labels_by_hand() -> None:

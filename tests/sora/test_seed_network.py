@@ -28,9 +28,11 @@ def test_each_frame_has_a_vector_of_its_own() -> None:
 @torch.no_grad()
 def test_it_pools_one_map_at_several_scales() -> None:
     network = SeedNetwork(TINY, seed=1)
-    (maps,) = network.pathways(torch.rand(1, 3, 64, 64))
+    frames = torch.rand(1, 3, 64, 64)
+    maps = network.appearance(frames, 1)
     assert maps[0].shape == (1, 8, 16, 16)
-    pooled = network.moments(maps)
+    pooled = network.moments(frames, maps)
+    torch.testing.assert_close(pooled, network.moments(frames))
     largest = maps[0].amax((2, 3))
     corner = maps[0][..., :8, :8].amax((2, 3))
     assert pooled.shape == (1, 8 * (4 + 1))
