@@ -107,7 +107,7 @@ def _some(generator: torch.Generator, num: int, probability: float) -> Tensor:
 def _framed(frames: Tensor, others: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Crop, mirror, stretch, turn; or shrink into bars, a blurred surround, another video."""
     num = len(frames)
-    crop = uniform(generator, (num, 1), 0.55, 1.0)
+    crop = uniform(generator, (num, 1), 0.5, 1.0)
     crop = torch.where(chance(generator, num, 0.1)[:, None], crop * 0.6, crop)
     crop = torch.where(chance(generator, num, 0.25)[:, None], torch.ones(1), crop)
     # Squeezing to a square changes the shape of what was cropped to another aspect ratio.

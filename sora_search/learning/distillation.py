@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sora_search.datatypes import OnProgress, Progress
 from sora_search.errors import ConfigError
 from sora_search.learning.datasets import FrameStore
 from sora_search.sora.network import ConvUnit, InvertedBottleneck, Pathway
@@ -106,7 +107,11 @@ def load_teacher(folder: Path | str) -> Teacher:
 
 
 def appearance_features(
-    store: FrameStore, moments: NDArray[np.int64], *, device: str = "cpu"
+    store: FrameStore,
+    moments: NDArray[np.int64],
+    *,
+    device: str = "cpu",
+    on_progress: OnProgress | None = None,
 ) -> NDArray[np.float32] | None:
     """What the second teacher sees in some frames of every clip.
 
@@ -114,6 +119,7 @@ def appearance_features(
         store: The frames.
         moments: Which frames of each clip, ``(M,)``.
         device: Where to compute.
+        on_progress: Told after each clip.
 
     Returns:
         Features ``(N, M, 1280)``, centred over all frames, unit rows; None where the packages
@@ -135,6 +141,8 @@ def appearance_features(
             frames = functional.interpolate((frames - 127) / 128, (160, 160), mode="bilinear")
             maps = teacher.extract_features(frames).clamp(min=1e-6)
             features[i] = maps.pow(3).mean((2, 3)).pow(1 / 3).cpu()  # GeM, as in retrieval
+            if on_progress is not None:
+                on_progress(Progress("asking the second teacher", i + 1, len(store.frames)))
     features -= features.mean((0, 1))
     return np.asarray(features / np.linalg.norm(features, axis=2, keepdims=True))
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sora_search.datatypes import OnProgress, Progress
 from sora_search.errors import ConfigError
 from sora_search.learning import augmentation, distillation
 from sora_search.learning import losses as losses_of
@@ -75,7 +76,7 @@ class TrainConfig:
     """Frames of a clip there."""
     clips_per_step: int = 8
     """Clips in a step of distillation."""
-    copies_steps: int = 5000
+    copies_steps: int = 6800
     """Steps of learning to recognise copies."""
     copies_rate: float = 2e-3
     """Highest learning rate there."""
@@ -121,7 +122,9 @@ class Phase:
     """Done once, before the first step."""
 
 
-PhaseMaker = Callable[[TrainConfig, HalvedNetwork, FrameStore, Teacher | None], Phase]
+PhaseMaker = Callable[
+    [TrainConfig, HalvedNetwork, FrameStore, Teacher | None, OnProgress | None], Phase
+]
 
 
 def to_channels_last(module: nn.Module) -> None:
@@ -159,9 +162,11 @@ def _distillation_phase(
     network: HalvedNetwork,
     store: FrameStore,
     teacher: Teacher | None,
+    on_progress: OnProgress | None,
     *,
     name: str,
 ) -> Phase:
+    del on_progress  # it starts at once
     if teacher is None:
         raise ConfigError(f"phase {name!r} needs a teacher: give --teacher, or leave the phase out")
     if not isinstance(network, SoraNetwork):
@@ -209,14 +214,20 @@ def _distillation_phase(
 
 
 def _copies_phase(
-    config: TrainConfig, network: HalvedNetwork, store: FrameStore, teacher: Teacher | None
+    config: TrainConfig,
+    network: HalvedNetwork,
+    store: FrameStore,
+    teacher: Teacher | None,
+    on_progress: OnProgress | None,
 ) -> Phase:
     del teacher  # that of the motion pathway
     sampler = _FrameSampler(store)
     size = network.config.frame_size
     num, stored = config.frames_per_step, store.frames.shape[1]
     moments = np.arange(stored // 8, stored, stored // 4)
-    wanted = distillation.appearance_features(store, moments, device=config.device)
+    wanted = distillation.appearance_features(
+        store, moments, device=config.device, on_progress=on_progress
+    )
     scaffold = nn.Linear(network.appearance_width, 1 if wanted is None else wanted.shape[2])
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -257,11 +268,15 @@ def _copies_phase(
 
 
 def _meaning_phase(
-    config: TrainConfig, network: HalvedNetwork, store: FrameStore, teacher: Teacher | None
+    config: TrainConfig,
+    network: HalvedNetwork,
+    store: FrameStore,
+    teacher: Teacher | None,
+    on_progress: OnProgress | None,
 ) -> Phase:
     weights = store.dataset.weights()
     num = min(config.meaning_clips, len(weights))
-    moments, wanted = _meaning_views(config, network, store, teacher)
+    moments, wanted = _meaning_views(config, network, store, teacher, on_progress)
     labels, groups = label_numbers(store.dataset)
     scaffold: nn.Module = nn.Identity()
     if wanted is not None:
@@ -317,7 +332,11 @@ def label_numbers(dataset: ClipDataset) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 def _meaning_views(
-    config: TrainConfig, network: HalvedNetwork, store: FrameStore, teacher: Teacher | None
+    config: TrainConfig,
+    network: HalvedNetwork,
+    store: FrameStore,
+    teacher: Teacher | None,
+    on_progress: OnProgress | None,
 ) -> tuple[Tensor, Tensor | None]:
     """Some views of each clip, through the pathways once, for they no longer change.
 
@@ -333,7 +352,7 @@ def _meaning_views(
         if path.exists():
             moments, wanted = torch.load(path, weights_only=True)
             return moments, wanted
-    views = _computed_views(config, network, store, teacher)
+    views = _computed_views(config, network, store, teacher, on_progress)
     if path is not None:
         partial_path = path.with_suffix(".partial")
         torch.save(views, partial_path)
@@ -362,7 +381,11 @@ def _views_digest(
 
 @torch.no_grad()
 def _computed_views(
-    config: TrainConfig, network: HalvedNetwork, store: FrameStore, teacher: Teacher | None
+    config: TrainConfig,
+    network: HalvedNetwork,
+    store: FrameStore,
+    teacher: Teacher | None,
+    on_progress: OnProgress | None,
 ) -> tuple[Tensor, Tensor | None]:
     network.eval()
     model = network.config
@@ -385,6 +408,8 @@ def _computed_views(
             frames = functional.interpolate(frames, (model.frame_size,) * 2, mode="area")
         pooled = network.moments(frames)
         moments.append(pooled.unflatten(0, (-1, model.clip_frames)).half().cpu())
+        if on_progress is not None:
+            on_progress(Progress("looking at clips", i + 1, len(store.dataset)))
     if not wanted:
         return torch.stack(moments), None
     hidden = torch.stack(wanted)

@@ -70,7 +70,7 @@ def train(
     for index, name in enumerate(config.phases):
         if index < run.phase_index:
             continue
-        phase = PHASE_MAKERS[name](config, network, store, teacher)
+        phase = PHASE_MAKERS[name](config, network, store, teacher, on_progress)
         if run.step == 0:
             phase.start()
         parameters = run.start_phase(index, name, phase)
