@@ -97,7 +97,7 @@ def train_command(
         typer.Option(
             "--phase",
             metavar="NAME",
-            help="A part of the training: blocks, chain (both need --teacher), "
+            help="A part of the training: blocks, chain, late (these need --teacher), "
             "copies, meaning; may be repeated (default: all that can be).",
             show_default=False,
         ),

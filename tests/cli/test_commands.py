@@ -550,6 +550,16 @@ def test_3_when_some_queries_failed_and_the_others_are_answered(indexed, tmp_pat
     assert table.stdout.startswith("query clip.mp4\nrank ")
 
 
+def test_3_when_a_query_of_several_is_not_there_or_is_a_folder(indexed):
+    result = sora_search("query", "gone.mp4", "videos", "clip.mp4", "-k1")
+    assert result.exit_code == 3
+    assert result.stdout.startswith("query clip.mp4\nrank ")
+    gone, folder = result.stderr.splitlines()
+    assert "'gone.mp4'" in gone
+    assert "'videos' is a folder" in folder
+    assert sora_search("query", "gone.mp4", "gone.mkv").exit_code == 1
+
+
 def test_3_when_a_part_is_not_in_each_query(indexed):
     queries = ("videos/card.mp4", "clip.mp4", "picture.png")
     result = sora_search("query", *queries, "--start", "4", "--jsonl")
@@ -604,7 +614,7 @@ def test_2_when_a_phase_of_training_is_unknown(place):
     arguments = ("--data", "videos", "--output", "run", "--phase", "fun")
     result = sora_search("model", "train", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "there are blocks, chain, copies, meaning" in result.stderr
+    assert "there are blocks, chain, late, copies, meaning" in result.stderr
     assert not Path("run").exists()
 
 
