@@ -247,6 +247,29 @@ def test_one_clip_teaches_nothing(store: FrameStore, tmp_path: Path) -> None:
         train(replace(CONFIG, phases=("copies",)), alone, out_dir=tmp_path)
 
 
+def test_clips_are_looked_at_once_for_pathways_that_stay_the_same(
+    store: FrameStore, tmp_path: Path
+) -> None:
+    kept = replace(store, cache_dir=tmp_path)
+    config = replace(CONFIG, phases=("meaning",), meaning_steps=1)
+
+    def looks(run: str, seed: int, model: ModelConfig) -> bool:
+        seen: list[Progress] = []
+        train(
+            replace(config, seed=seed),
+            kept,
+            out_dir=tmp_path / run,
+            model=model,
+            on_progress=seen.append,
+        )
+        return any(progress.phase == "looking at clips" for progress in seen)
+
+    assert looks("first", 0, ModelConfig())
+    assert not looks("again", 0, ModelConfig())
+    assert not looks("time is pooled afterwards", 0, ModelConfig(time_scales=()))
+    assert looks("other pathways", 1, ModelConfig())
+
+
 def test_labels_draw_clips_of_one_label_together(store: FrameStore, tmp_path: Path) -> None:
     """Three labels of two groups each, which the pictures do not show."""
     clips = tuple(
