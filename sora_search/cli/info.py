@@ -1,5 +1,6 @@
 """`sora-search info`: what is in the index."""
 
+from textwrap import shorten
 from typing import Annotated
 
 import typer
@@ -15,6 +16,8 @@ from sora_search.cli.output import (
     to_object,
 )
 from sora_search.datatypes import format_time
+
+DAMAGE_WIDTH = 60  # characters of it in a list
 
 
 def info_command(
@@ -97,7 +100,8 @@ def _video_rows(videos: "list[ss.IndexedVideo]") -> list[tuple[str, ...]]:
     for video in videos:
         notes = [f"also {shown_path(ss.path_of(uri))}" for uri in video.uris[1:]]
         notes += ["missing"] if video.missing else []
-        notes += [video.damage] if video.damage else []
+        # The whole text stands in what `info VIDEO` says.
+        notes += [shorten(video.damage, DAMAGE_WIDTH, placeholder=" ...")] if video.damage else []
         name = shown_path(ss.path_of(video.uris[0])) + (f"  ({'; '.join(notes)})" if notes else "")
         duration = format_time(video.info.duration_s) if video.info.duration_s is not None else "-"
         rows.append((str(video.video_id), duration, str(video.num_vectors), name))

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from terminal import everything_from
 from video_files import cut_file, moving_frames, write_sound, write_video
 
 import sora_search as ss
-from sora_search.cli import model
+from sora_search.cli import info, model
 from sora_search.index.catalog import CATALOG_NAME
 from sora_search.media.probing import uri_of
 from sora_search.media.sampling import SamplingConfig
@@ -385,6 +386,13 @@ def test_1_when_the_query_holds_no_pictures(indexed, tmp_path, name, said):
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("error: ")
     assert said in result.stderr
+
+
+def test_a_list_tells_damage_shortly(indexed):
+    with ss.VideoIndex.open("index_data", read_only=True) as index:
+        video = replace(index.find("videos/card.mp4"), damage="stops here, " * 20)
+    _, (*_, name) = info._video_rows([video])
+    assert name.endswith("(stops here, stops here, stops here, stops here, stops ...)")
 
 
 def test_a_damaged_query_is_searched_as_far_as_it_goes_and_says_so(indexed, tmp_path):
