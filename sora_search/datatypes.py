@@ -46,7 +46,8 @@ class TimeSpan:
         return max(0.0, min(self.end_s, other.end_s) - max(self.start_s, other.start_s))
 
     def __str__(self) -> str:
-        return f"{format_time(self.start_s)}-{format_time(self.end_s)}"
+        start, end = format_time(self.start_s), format_time(self.end_s)
+        return start if start == end else f"{start}-{end}"
 
 
 def format_time(seconds: float) -> str:

@@ -37,6 +37,9 @@ MAX_RESULTS = 10
 CELL_SIDE = 240
 """Longest side of a frame, in pixels."""
 
+MOMENT_S = 0.2
+"""A range shorter than this is one moment, as that of a still picture: it is shown once."""
+
 _SAME_S = 0.25
 _Frames = Sequence[tuple[str, NDArray[np.uint8] | None]]
 
@@ -170,5 +173,7 @@ def _frames_of(path: Path, spans: Sequence[TimeSpan | None]) -> list[_Frames]:
 def _moments(span: TimeSpan | None) -> list[float]:
     if span is None:
         return [0.0]
+    if span.duration_s < MOMENT_S:
+        return [(span.start_s + span.end_s) / 2]
     shares = (np.arange(FRAMES_A_RANGE) + 0.5) / FRAMES_A_RANGE
     return [float(span.start_s + share * span.duration_s) for share in shares]

@@ -10,10 +10,10 @@ from made_library import Library, wandering_clip, written
 from numpy.typing import NDArray
 from PIL import Image
 
-from sora_search.datatypes import SearchAnswer
+from sora_search.datatypes import SearchAnswer, TimeSpan
 from sora_search.media.clips import Clip
 from sora_search.media.decoding import read_at
-from sora_search.media.probing import probe
+from sora_search.media.probing import path_of, probe
 from sora_search.retrieval import picturing
 from sora_search.retrieval.picturing import CELL_SIDE, write_answer
 
@@ -114,3 +114,19 @@ def test_other_suffix_is_refused(library: Library, tmp_path: Path) -> None:
     answer = library.ask(library.folder / "short-0.mkv", k=1)
     with pytest.raises(ValueError, match="jpg"):
         write_answer(answer, tmp_path / "answer.txt")
+
+
+def test_a_moment_is_shown_once(library: Library, tmp_path: Path) -> None:
+    query = written(tmp_path / "query.mkv", Clip(library.clips["long-1"].frames[100:150], 10))
+    answer = library.ask(query, min_score=0.5)
+    [result] = answer.results
+    [match] = result.matches
+    moment = replace(match, video_span=TimeSpan(12.0, 12.1), query_span=None)
+    asked = replace(answer, results=(replace(result, matches=(moment,)),))
+    picture = pixels_of(write_answer(asked, tmp_path / "answer.png"))
+    assert picture.shape[1] < 2 * CELL_SIDE + 24
+    [expected] = read_at(path_of(result.uri), [12.05], max_side=CELL_SIDE)
+    top = _picture_strips(picture)[-1]
+    shown = picture[top : top + CELL_SIDE * 64 // 96, 8 : 8 + CELL_SIDE]
+    small = np.asarray(Image.fromarray(shown).resize((96, 64))).astype(float)
+    assert np.abs(small - expected).mean() < 6
