@@ -63,6 +63,14 @@ def index_command(
             "--prune", help="Drop videos whose files are gone, instead of marking them missing."
         ),
     ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild",
+            help="If another model made the index, embed the videos again with this one; "
+            "they keep their ids, and verdicts stand.",
+        ),
+    ] = False,
     wait: WaitOption = False,
     as_json: JsonOption = False,
     config_file: ConfigOption = None,
@@ -80,7 +88,9 @@ def index_command(
     require_paths(paths)
 
     encoder = ss.load_encoder(shared.model, device=shared.device)
-    with ss.VideoIndex.open_or_create(shared.index, encoder=encoder, wait=wait) as video_index:
+    with ss.VideoIndex.open_or_create(
+        shared.index, encoder=encoder, wait=wait, rebuild=rebuild
+    ) as video_index:
         try:
             with shown_progress(quiet=quiet) as on_progress:
                 report = ss.index_videos(

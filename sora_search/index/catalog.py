@@ -138,6 +138,18 @@ class Catalog:
                 )
             )
 
+    def change_model(self, *, model_id: str, dim: int, sampling: dict[str, Any]) -> None:
+        """Say that the vectors to come are of another model.
+
+        Contents keep their ids and names. Their vectors by other models are not seen any
+        more, and each goes when `add_video` brings one by this model.
+        """
+        with self.writing() as session:
+            state = session.get_one(StateRow, 1)
+            state.model_id, state.dim = model_id, dim
+            state.sampling = json.dumps(sampling, sort_keys=True)
+            state.generation += 1
+
     def state(self) -> CatalogState | None:
         """What the index is, or None before `initialize`."""
         with self.reading() as session:
@@ -172,12 +184,12 @@ class Catalog:
     # Files
 
     def file_state(self, uri: str) -> FileState | None:
-        """What is known of a file, or None."""
+        """What is known of a file whose content has vectors of this model, or None."""
         with self.reading() as session:
             return next(_read_file_states(session, uri), None)
 
     def file_states(self) -> dict[str, FileState]:
-        """What is known of all files, by uri."""
+        """What is known of all such files, by uri."""
         with self.reading() as session:
             return {state.uri: state for state in _read_file_states(session)}
 
@@ -260,6 +272,11 @@ class Catalog:
                     to_vectors_row(content.id, state.model_id, state.next_vector_id, spans, vectors)
                 )
                 state.next_vector_id += len(vectors)
+                session.execute(
+                    delete(VectorsRow).where(
+                        VectorsRow.content == content.id, VectorsRow.model_id != state.model_id
+                    )
+                )
             _set_file(session, uri, size_bytes, mtime_ns, content.id)
             state.generation += 1
             return content.id
@@ -358,7 +375,7 @@ class Catalog:
         with self.reading() as session:
             return {
                 table.__tablename__: count
-                for table, condition in _orphan_conditions(session)
+                for table, condition in _orphan_conditions()
                 if (
                     count := session.scalar(
                         select(func.count()).select_from(table).where(condition)
@@ -370,7 +387,7 @@ class Catalog:
     def delete_orphans(self) -> None:
         """Delete what `orphans` counts."""
         with self.writing() as session:
-            for table, condition in _orphan_conditions(session):
+            for table, condition in _orphan_conditions():
                 session.execute(delete(table).where(condition))
             _raise_generation(session)
 
@@ -431,8 +448,12 @@ def _raise_generation(session: Session) -> None:
 
 
 def _read_file_states(session: Session, uri: str | None = None) -> Iterator[FileState]:
-    statement = select(FileRow, ContentRow.content_id).join(
-        ContentRow, FileRow.content == ContentRow.id
+    model_id = select(StateRow.model_id).scalar_subquery()
+    statement = (
+        select(FileRow, ContentRow.content_id)
+        .join(ContentRow, FileRow.content == ContentRow.id)
+        .join(VectorsRow, VectorsRow.content == ContentRow.id)
+        .where(VectorsRow.model_id == model_id)
     )
     if uri is not None:
         statement = statement.where(FileRow.uri == uri)
@@ -493,13 +514,12 @@ def _select_videos(session: Session, video_ids: Sequence[int] | None) -> list[In
     ]
 
 
-def _orphan_conditions(
-    session: Session,
-) -> list[tuple[type[FileRow | VectorsRow | ContentRow | VerdictRow], ColumnElement[bool]]]:
-    model_id = session.get_one(StateRow, 1).model_id
+def _orphan_conditions() -> list[
+    tuple[type[FileRow | VectorsRow | ContentRow | VerdictRow], ColumnElement[bool]]
+]:
     contents = select(ContentRow.id)
     named = select(FileRow.content)
-    embedded = select(VectorsRow.content).where(VectorsRow.model_id == model_id)
+    embedded = select(VectorsRow.content)  # by whatever model
     verdicts = select(aliased(VerdictRow).id)
     return [
         (FileRow, FileRow.content.not_in(contents)),

@@ -74,6 +74,24 @@ def open_writable(folder: Path, encoder: VideoEncoder | None) -> Catalog:
     return catalog
 
 
+def change_model(folder: Path, catalog: Catalog, encoder: VideoEncoder) -> None:
+    """Let the vectors to come be those of another model; ids, names and verdicts stay.
+
+    The FAISS file goes first: killed in between, the next writer builds it again.
+    """
+    _forget_vectors_file(folder, catalog)
+    catalog.change_model(model_id=encoder.model_id, dim=encoder.dim, sampling=_sampling_of(encoder))
+    _forget_vectors_file(folder, catalog)
+
+
+def _forget_vectors_file(folder: Path, catalog: Catalog) -> None:
+    state = catalog.state()
+    assert state is not None
+    manifest = manifest_of(state, None)
+    write_manifest(folder, manifest)
+    delete_stale_files(folder, manifest)
+
+
 def check_not_lost(folder: Path) -> None:
     """Never make a new catalog beside the remains of an old one.
 

@@ -26,7 +26,13 @@ from sora_search.index.catalog import CATALOG_NAME, MAX_ID, Catalog
 from sora_search.index.checking import find_damage, mend
 from sora_search.index.discovery import content_id as content_id_of
 from sora_search.index.locking import IndexLock
-from sora_search.index.opening import check_not_lost, lock_folder, open_writable, tidy
+from sora_search.index.opening import (
+    change_model,
+    check_not_lost,
+    lock_folder,
+    open_writable,
+    tidy,
+)
 from sora_search.index.records import Damage, FileState
 from sora_search.index.records import IndexedVideo as IndexedVideo
 from sora_search.index.records import Verdict as Verdict
@@ -56,13 +62,23 @@ class VideoIndex:
         self._log = VerdictLog(catalog)
 
     @classmethod
-    def open_or_create(cls, path: Path | str, *, encoder: VideoEncoder, wait: bool = False) -> Self:
+    def open_or_create(
+        cls,
+        path: Path | str,
+        *,
+        encoder: VideoEncoder,
+        wait: bool = False,
+        rebuild: bool = False,
+    ) -> Self:
         """Open an index for writing; make it if it is not there.
 
         Args:
             path: Its folder.
             encoder: Whose vectors it holds or will hold.
             wait: Wait for another writer to finish instead of raising.
+            rebuild: If it holds the vectors of another model, let it hold those of this one
+                from now on. Its videos are not found before they are indexed again; they
+                keep their ids, and verdicts stand.
 
         Raises:
             IndexLockedError: If another process is writing.
@@ -73,7 +89,7 @@ class VideoIndex:
         """
         folder = Path(path)
         lock = lock_folder(folder, create=True, wait=wait)
-        return cls._open_writer(folder, lock, encoder, create=True)
+        return cls._open_writer(folder, lock, encoder, create=True, rebuild=rebuild)
 
     @classmethod
     def open(
@@ -118,12 +134,21 @@ class VideoIndex:
 
     @classmethod
     def _open_writer(
-        cls, folder: Path, lock: IndexLock, encoder: VideoEncoder | None, *, create: bool
+        cls,
+        folder: Path,
+        lock: IndexLock,
+        encoder: VideoEncoder | None,
+        *,
+        create: bool,
+        rebuild: bool = False,
     ) -> Self:
         try:
             catalog = open_writable(folder, encoder if create else None)
             try:
                 index = cls(folder, catalog, lock)
+                if rebuild and encoder is not None and not index._is_of(encoder):
+                    change_model(folder, catalog, encoder)
+                    index = cls(folder, catalog, lock)
                 if encoder is not None:
                     index.require_model(encoder)
                 tidy(folder, index._state)
@@ -197,12 +222,16 @@ class VideoIndex:
         Raises:
             IndexIncompatibleError: If they come from another model.
         """
-        if (encoder.model_id, encoder.dim) != (self.model_id, self.dim):
+        if not self._is_of(encoder):
             raise IndexIncompatibleError(
                 f"the index at {str(self.path)!r} was made by the model {self.model_id}, this is "
-                f"{encoder.model_id}: use that model, name another folder with --index DIR, "
-                f"or delete {str(self.path)!r} and index the videos again"
+                f"{encoder.model_id}: use that model, name another folder with --index DIR, or "
+                "embed the videos again with `sora-search index PATH --rebuild`, which keeps "
+                "their ids and all verdicts"
             )
+
+    def _is_of(self, encoder: VideoEncoder) -> bool:
+        return (encoder.model_id, encoder.dim) == (self.model_id, self.dim)
 
     # Reading
 

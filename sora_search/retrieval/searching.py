@@ -37,7 +37,7 @@ from sora_search.datatypes import (
     TimeSpan,
     VideoEmbedding,
 )
-from sora_search.errors import IndexIncompatibleError, VideoNotIndexedError
+from sora_search.errors import VideoNotIndexedError
 from sora_search.index.discovery import content_id
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import uri_of
@@ -143,11 +143,7 @@ def search(
         raise ValueError(f"need 0 <= min_score <= 1, got {min_score=}")
     if weights not in WEIGHTS:
         raise ValueError(f"need one of {', '.join(WEIGHTS)}, got {weights=}")
-    if encoder.model_id != index.model_id:
-        raise IndexIncompatibleError(
-            f"the index at {str(index.path)!r} was made by model {index.model_id}, not by"
-            f" {encoder.model_id}: use that model, or index again in another folder"
-        )
+    index.require_model(encoder)
 
     def reading(reached_s: float, duration_s: float | None) -> None:
         if on_progress is not None:

@@ -390,6 +390,20 @@ def test_1_when_the_query_holds_no_pictures(indexed, tmp_path, name, said):
     assert said in result.stderr
 
 
+def test_4_for_an_index_of_another_model_which_rebuild_embeds_again(place):
+    with ss.VideoIndex.open_or_create("index_data", encoder=PixelEncoder()) as index:
+        ss.index_videos(index, ["videos"], encoder=PixelEncoder())
+        ids = {video.uris: video.video_id for video in index.videos()}
+    for command in (["index", "videos"], ["query", "clip.mp4"]):
+        result = sora_search(*command)
+        assert result.exit_code == 4
+        assert "`sora-search index PATH --rebuild`" in result.stderr
+    assert printed_json("index", "videos", "--rebuild", "-j1", "--json")["num_added"] == 3
+    assert printed_json("query", "clip.mp4", "--json")["results"][0]["kind"] == "copy"
+    with ss.VideoIndex.open("index_data") as index:
+        assert {video.uris: video.video_id for video in index.videos()} == ids
+
+
 def test_a_list_tells_damage_shortly(indexed):
     with ss.VideoIndex.open("index_data", read_only=True) as index:
         video = replace(index.find("videos/card.mp4"), damage="stops here, " * 20)

@@ -518,9 +518,44 @@ def test_an_index_of_another_model_says_what_to_do(tmp_path):
         lambda: VideoIndex.open(tmp_path, encoder=MadeEncoder(dim=4)),
         lambda: VideoIndex.open(tmp_path, read_only=False, encoder=other),
     ):
-        with pytest.raises(IndexIncompatibleError, match="--index DIR, or delete"):
+        with pytest.raises(IndexIncompatibleError, match="sora-search index PATH --rebuild"):
             opening()
     opened(tmp_path).close()  # the lock is free
+
+
+def test_an_index_rebuilt_for_another_model_keeps_ids_names_and_verdicts(tmp_path):
+    query = tmp_path / "query.mp4"
+    query.write_bytes(b"some bytes")
+    folder = tmp_path / "index"
+    with opened(folder) as index:
+        before = {name: add(index, name) for name in "ab"}
+        index.add_verdict(query, before["b"], "match", by="me")
+    other = MadeEncoder("other@2", dim=4)
+    # Killed before anything is embedded again: the next run goes on.
+    VideoIndex.open_or_create(folder, encoder=other, rebuild=True).close()
+    with VideoIndex.open_or_create(folder, encoder=other, rebuild=True) as index:
+        assert (index.model_id, index.dim, index.num_videos) == ("other@2", 4, 0)
+        assert index.file_states() == {}  # all must be read again
+        assert len(index.search(unit_rows(1, dim=4), 3).vector_ids[0]) == 3
+        again = index.add_video(
+            made_uri("b"),
+            1000,
+            1,
+            made_content_id("b"),
+            made_info("b"),
+            made_embedding(3, dim=4, model_id="other@2"),
+        )
+        assert again == before["b"]
+        assert [video.video_id for video in index.videos()] == [before["b"]]
+        assert index.decisions(query) == {before["b"]: "match"}
+        assert index.check() == []
+    with VideoIndex.open(folder) as index:
+        nearest = index.search(unit_rows(3, dim=4), 1)
+        np.testing.assert_allclose(nearest.scores[:, 0], 1, atol=1e-3)
+        assert set(index.locate(nearest.vector_ids)[0].ravel()) == {before["b"]}
+    # The same model again changes nothing.
+    with VideoIndex.open_or_create(folder, encoder=other, rebuild=True) as index:
+        assert index.num_videos == 1
 
 
 def test_a_lost_catalog_is_never_made_anew(tmp_path):
