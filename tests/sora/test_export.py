@@ -10,7 +10,13 @@ import torch
 pytest.importorskip("onnxscript", reason="exporting needs the extra `train`")
 
 from sora_search.sora import export
-from sora_search.sora.checkpoint import load_network, save_network
+from sora_search.sora.checkpoint import (
+    list_models,
+    load_card,
+    load_network,
+    model_paths,
+    save_network,
+)
 from sora_search.sora.network import ModelConfig, SoraNetwork
 
 
@@ -30,15 +36,14 @@ def test_the_graph_gives_what_the_network_gives(tmp_path: Path) -> None:
     assert (graph * network).sum(axis=2).min() >= export.MIN_COSINE
 
 
-def test_the_shipped_graph_is_that_of_the_shipped_tensors() -> None:
-    from sora_search.sora.checkpoint import model_paths
-
-    clips = export._test_clips(16, 128)
+@pytest.mark.parametrize("model", list_models())
+def test_the_shipped_graph_is_that_of_the_shipped_tensors(model: str) -> None:
+    clips = export._test_clips(16, load_card(model).frame_size[0])
     session = onnxruntime.InferenceSession(
-        model_paths("sora-small")[2], providers=["CPUExecutionProvider"]
+        model_paths(model)[2], providers=["CPUExecutionProvider"]
     )
     (graph,) = session.run(None, {"frames": clips})
     with torch.no_grad():
         frames = torch.from_numpy(clips).permute(0, 1, 4, 2, 3).float() / 255
-        network = load_network("sora-small")(frames).numpy()
+        network = load_network(model)(frames).numpy()
     assert (graph * network).sum(axis=2).min() >= export.MIN_COSINE
