@@ -46,6 +46,9 @@ class TimeSpan:
         return max(0.0, min(self.end_s, other.end_s) - max(self.start_s, other.start_s))
 
     def __str__(self) -> str:
+        # Of one frame, or two: a range of tenths of a second would look empty.
+        if self.duration_s < 0.1:
+            return format_time(self.start_s)
         return f"{format_time(self.start_s)}-{format_time(self.end_s)}"
 
 
