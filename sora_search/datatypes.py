@@ -255,7 +255,8 @@ class Evidence:
     Attributes:
         reason: What decided, in words.
         strength: How much of what identical footage would have the vectors show, in [0, 1].
-        num_cells: Places in which both pictures agree in geometry; 0 where nobody looked.
+        num_cells: Places in which both pictures agree in geometry; 0 where nobody looked, and
+            where the whole picture was compared as it is (then there is an `edit`).
         appearance: Share of the textured blocks that look the same, in [0, 1].
         motion: Correlation of the changes from frame to frame; None where nothing moves.
         edit: How the picture was changed; None without a geometry.

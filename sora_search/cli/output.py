@@ -281,7 +281,11 @@ def _evidence_text(evidence: Evidence) -> str:
     """Why, and the numbers behind it."""
     numbers = [f"vectors {evidence.strength:.2f}"]
     if evidence.edit is not None:
-        numbers += [f"{evidence.num_cells} places fit", f"{evidence.appearance:.0%} looks alike"]
+        # A whole picture that agrees as it is needs no places to find its geometry by.
+        fits = (
+            f"{evidence.num_cells} places fit" if evidence.num_cells else "whole picture as it is"
+        )
+        numbers += [fits, f"{evidence.appearance:.0%} looks alike"]
         if evidence.motion is not None:
             numbers.append(f"motion {evidence.motion:.2f}")
     return f"{evidence.reason} ({', '.join(numbers)})"

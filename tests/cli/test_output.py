@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from sora_search.cli.output import (
 )
 from sora_search.datatypes import (
     Evidence,
+    FoundEdit,
     IndexReport,
     Match,
     SearchAnswer,
@@ -152,6 +154,19 @@ def test_table_of_an_answer_shows_every_range_on_both_sides():
         "   2  0.500  similar    100%   v.mp4  (missing)  (verdict: no-match)",
         "                               the picture -> 0:01.0-0:02.0  not verified",
     ]
+
+
+@pytest.mark.parametrize(
+    ("num_cells", "said"), [(54, "54 places fit"), (0, "whole picture as it is")]
+)
+def test_an_explanation_says_what_was_compared(num_cells, said):
+    whole = FoundEdit(np.eye(3), False, 1.0, (0.0, 0.0, 1.0, 1.0), (1.0, 1.0), 0.0, 1.0)
+    evidence = Evidence("all agree", 0.69, num_cells, 1.0, 0.98, whole)
+    match = Match(None, TimeSpan(1.0, 2.0), 0.9, True, "unchanged picture", evidence=evidence)
+    answer = SearchAnswer(QUERY, (replace(PICTURE, matches=(match,)),))
+    lines = [line.plain for line in answer_lines(answer, {PICTURE.uri: "v.mp4"}, explain=True)]
+    numbers = f"vectors 0.69, {said}, 100% looks alike, motion 0.98"
+    assert lines[-1].strip() == f"all agree ({numbers})"
 
 
 def test_an_empty_answer_says_so():
