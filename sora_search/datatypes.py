@@ -302,9 +302,13 @@ class Match:
             'verified: mirrored'
             >>> Match(None, None, 0.9, shared_with=2).describe()
             'not verified  (shared with 2 other videos)'
+            >>> Match(None, None, 0.9, evidence=Evidence("its file is gone", 0.8)).describe()
+            'not verified: its file is gone'
         """
         told = {True: f"verified: {self.edit}", None: "not verified", False: "frames differ"}
         text = told[self.verified]
+        if self.verified is None and self.evidence is not None and self.evidence.edit is None:
+            text += f": {self.evidence.reason}"  # why nothing was compared
         if self.shared_with:
             videos = f"{self.shared_with} other video{'s' if self.shared_with > 1 else ''}"
             text += f"  (shared with {videos})"
@@ -319,7 +323,7 @@ class SearchResult:
         video_id: Its id in this index.
         uri: A file that holds this content (one that is not missing where there is one).
         other_uris: Further files with the same content.
-        missing: True when none of its files was there at the last `index`.
+        missing: True when none of its files is there.
         score: In [0, 1], higher is better.
         kind: `copy` (the same footage) or `similar` (looks like it).
         coverage: Share of the query that the matches cover, in [0, 1].

@@ -156,6 +156,14 @@ def test_table_of_an_answer_shows_every_range_on_both_sides():
     ]
 
 
+def test_why_nothing_was_compared_is_said_without_being_asked():
+    evidence = Evidence("its file is gone", 0.69)
+    match = Match(None, TimeSpan(1.0, 2.0), 0.3, evidence=evidence)
+    answer = SearchAnswer(QUERY, (replace(PICTURE, matches=(match,)),))
+    lines = [line.plain for line in answer_lines(answer, {PICTURE.uri: "v.mp4"})]
+    assert lines[-1].endswith("  not verified: its file is gone")
+
+
 @pytest.mark.parametrize(
     ("num_cells", "said"), [(54, "54 places fit"), (0, "whole picture as it is")]
 )
