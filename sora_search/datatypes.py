@@ -326,7 +326,8 @@ class SearchResult:
         missing: True when none of its files is there.
         score: In [0, 1], higher is better.
         kind: `copy` (the same footage) or `similar` (looks like it).
-        coverage: Share of the query that the matches cover, in [0, 1].
+        coverage: Share of the query that the matches cover, those that frames refute left
+            out, in [0, 1].
         verified: That of its best range; see `Match`.
         matches: Every range that both share, best first; a `similar` one may have none.
         verdict: What a person decided about the query and this video, and what the score and

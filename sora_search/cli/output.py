@@ -208,7 +208,11 @@ def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bo
         indent = " " * 31
         lines += [Text(f"{indent}also {paths[uri]}", style="dim") for uri in result.other_uris]
         for match in result.matches:
-            lines.append(Text(f"{indent}{_match_text(match)}"))
+            text = _match_text(match)
+            if result.verdict == "match" and match.verified is None:
+                # Whoever decided it did not say when.
+                text += f"  ({match.score:.3f} without the verdict)"
+            lines.append(Text(f"{indent}{text}"))
             if explain and match.evidence is not None:
                 lines.append(Text(f"{indent}  {_evidence_text(match.evidence)}", style="dim"))
     return lines

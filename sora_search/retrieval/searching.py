@@ -441,7 +441,8 @@ def _span_of(embedding: VideoEmbedding) -> TimeSpan | None:
 
 
 def _coverage(matches: Sequence[Match], embedding: VideoEmbedding) -> float:
-    """Share of the query that the ranges cover; all of a still picture or nothing."""
+    """Share of the query that ranges cover; all of a still picture or nothing."""
+    matches = [match for match in matches if match.verified is not False]
     whole = _span_of(embedding)
     if whole is None:
         return 1.0 if matches else 0.0

@@ -156,6 +156,17 @@ def test_table_of_an_answer_shows_every_range_on_both_sides():
     ]
 
 
+def test_a_verdict_does_not_make_a_second_certain():
+    unsure = Match(None, TimeSpan(1.0, 2.0), 0.085)
+    sure = Match(None, TimeSpan(1.0, 2.0), 0.97, True, "unchanged picture")
+    for match, said in ((unsure, "not verified  (0.085 without the verdict)"), (sure, "picture")):
+        result = replace(PICTURE, score=1.0, kind="copy", verdict="match", matches=(match,))
+        lines = [
+            line.plain for line in answer_lines(SearchAnswer(QUERY, (result,)), {PICTURE.uri: "v"})
+        ]
+        assert lines[-1].endswith(said)
+
+
 def test_why_nothing_was_compared_is_said_without_being_asked():
     evidence = Evidence("its file is gone", 0.69)
     match = Match(None, TimeSpan(1.0, 2.0), 0.3, evidence=evidence)
