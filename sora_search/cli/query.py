@@ -156,13 +156,14 @@ def query_command(
     shared = load_shared(config_file, index=index, model=model, device=device)
     flags = {"top": top, "min_score": min_score, "purpose": purpose}
     settings = config.load(QuerySettings, "query", flags, path=config_file)
-    require_files(videos)
+    is_one = len(videos) == 1
+    if is_one:  # of many, one that is not there must not keep the others from their answers
+        require_files(videos)
     form = _form_of(videos, as_json=as_json, as_jsonl=as_jsonl)
     if end is not None and end <= (start or 0.0):
         raise ConfigError(f"--end {end:g} must come after --start {start or 0.0:g}")
     pictures = _picture_places(save, videos)
 
-    is_one = len(videos) == 1
     num_failed = 0
     progress = shown_progress(quiet=quiet)
     with ss.VideoIndex.open(shared.index, read_only=True) as video_index:

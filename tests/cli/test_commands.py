@@ -550,6 +550,21 @@ def test_3_when_some_queries_failed_and_the_others_are_answered(indexed, tmp_pat
     assert table.stdout.startswith("query clip.mp4\nrank ")
 
 
+def test_3_when_some_queries_are_not_there_and_the_others_are_answered(indexed, tmp_path):
+    queries = ("clip.mp4", "gone.mp4", "videos", "picture.png")
+    result = sora_search("query", *queries, "-k1", "--save", tmp_path / "answers")
+    assert result.exit_code == 3
+    assert re.findall("^query (.*)$", result.stdout, re.MULTILINE) == ["clip.mp4", "picture.png"]
+    said = result.stderr.splitlines()
+    assert said[1] == "failed: No such file or directory: 'gone.mp4'"
+    assert said[2].startswith("failed: 'videos' is a folder")
+    names = ["1-clip.jpg", "4-picture.jpg"]
+    assert sorted(path.name for path in (tmp_path / "answers").iterdir()) == names
+    lines = sora_search("query", *queries, "-k1", "--jsonl").stdout.splitlines()
+    errors = [json.loads(line).get("error", {}).get("type") for line in lines]
+    assert errors == [None, "FileNotFoundError", "NotAVideoError", None]
+
+
 def test_3_when_a_part_is_not_in_each_query(indexed):
     queries = ("videos/card.mp4", "clip.mp4", "picture.png")
     result = sora_search("query", *queries, "--start", "4", "--jsonl")
