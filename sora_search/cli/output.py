@@ -235,6 +235,9 @@ def report_lines(report: IndexReport, paths: Sequence[Path]) -> list[str]:
     if not said:
         below = ", ".join(repr(shown_path(path)) for path in paths)
         return [f"no video was found below {below} (a file given by name counts whatever its name)"]
+    # Two files of one content are one video: these are counts of files.
+    number, name = said[0].split(" ", 1)
+    said[0] = f"{number} {'file' if number == '1' else 'files'} {name}"
     lines = [", ".join(said)]
     if report.num_vectors:
         lines.append(f"{report.num_vectors:,} vectors added")

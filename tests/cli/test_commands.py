@@ -18,7 +18,7 @@ from command_line import CLIP_END_S, CLIP_START_S, printed_json, sora_search
 from interrupting import heed_interrupts
 from pixel_encoder import PixelEncoder
 from terminal import everything_from
-from video_files import cut_file, moving_frames, write_sound, write_video
+from video_files import cut_file, moving_frames, spoil, write_sound, write_video
 
 import sora_search as ss
 from sora_search.cli import model
@@ -30,7 +30,7 @@ from sora_search.media.sampling import SamplingConfig
 def test_index_reports_on_stdout_and_is_quick_the_second_time(place):
     first = sora_search("index", "videos", "-j", "2")
     assert (first.exit_code, first.stderr) == (0, "")
-    assert first.stdout.startswith("3 added\n")
+    assert first.stdout.startswith("3 files added\n")
     assert printed_json("index", "videos", "-j1", "--json") == {
         "schema": 1,
         "num_added": 0,
@@ -53,9 +53,9 @@ def test_index_knows_a_moved_file_and_a_missing_one(place):
     Path("videos/cells.mp4").unlink()
     report = printed_json("index", "videos", "-j1", "--json")
     assert (report["num_moved"], report["num_missing"], report["num_added"]) == (1, 1, 0)
-    assert sora_search("index", "videos", "-j1").stdout == "2 unchanged, 1 missing\n"
+    assert sora_search("index", "videos", "-j1").stdout == "2 files unchanged, 1 missing\n"
     pruned = sora_search("index", "videos", "-j1", "--prune")
-    assert (pruned.exit_code, pruned.stdout) == (0, "2 unchanged, 1 gone and dropped\n")
+    assert (pruned.exit_code, pruned.stdout) == (0, "2 files unchanged, 1 gone and dropped\n")
     assert printed_json("info", "--json")["num_videos"] == 2
 
 
@@ -78,10 +78,36 @@ def test_verbose_says_on_stderr_what_is_done(place):
 def test_index_tells_another_name_of_a_video(place):
     shutil.copy("videos/card.mp4", "videos/copy.mp4")
     report = sora_search("index", "videos", "-j1")
-    assert report.stdout.startswith("3 added, 1 known already, under another name\n")
+    assert report.stdout.startswith("3 files added, 1 known already, under another name\n")
     Path("videos/copy.mp4").unlink()
-    assert sora_search("index", "videos").stdout == "3 unchanged, 1 gone and dropped\n"
+    assert sora_search("index", "videos").stdout == "3 files unchanged, 1 gone and dropped\n"
     assert "copy.mp4" not in sora_search("info", "--list").stdout
+
+
+def test_files_of_one_content_are_one_video_in_all_that_is_counted(place):
+    shutil.copy("videos/card.mp4", "videos/copy.mp4")
+    sora_search("index", "videos", "-j1")
+    assert sora_search("index", "videos").stdout == "4 files unchanged\n"
+    facts = printed_json("info", "--json")
+    assert (facts["num_videos"], facts["num_files"]) == (3, 4)
+    Path("videos/cells.mp4").unlink()
+    assert sora_search("index", "videos").stdout == "3 files unchanged, 1 missing\n"
+    assert re.search("^num_missing +1 video$", sora_search("info").stdout, re.MULTILINE)
+    removed = sora_search("remove", "videos/copy.mp4", "videos/card.mp4").stdout
+    assert removed == "removed videos/card.mp4  (also videos/copy.mp4)\n"
+
+
+def test_a_list_cuts_off_what_is_damaged_and_a_video_alone_says_all(place):
+    whole = write_video(place / "whole.mkv", moving_frames(100), fps=5)
+    Path("some").mkdir()
+    spoil(cut_file(whole, place / "cut.mkv", share=0.7), place / "some/cut.mkv")
+    assert sora_search("index", "some", "-j1").exit_code == 0
+    damage = printed_json("info", "some/cut.mkv", "--json")["damage"]
+    assert len(damage) > 70
+    listed = sora_search("info", "--list").stdout
+    assert damage not in listed
+    assert re.search(r"  some/cut\.mkv  \(damaged: stops at .{,60} \.\.\.\)$", listed, re.MULTILINE)
+    assert damage in sora_search("info", "some/cut.mkv").stdout
 
 
 def test_query_names_the_video_and_the_seconds(indexed):

@@ -215,11 +215,12 @@ def test_a_failed_file_is_named_once_and_shortly(tmp_path, monkeypatch):
 def test_report_counts_what_happened_and_nothing_else():
     failures = (VideoFailure("file:///x.mp4", "text"),)
     report = IndexReport(num_added=12, num_moved=1, num_vectors=1234, failures=failures)
-    counted = ["12 added, 1 moved, 1 failed", "1,234 vectors added"]
+    counted = ["12 files added, 1 moved, 1 failed", "1,234 vectors added"]
     assert report_lines(report, [Path("videos")]) == counted
     [*lines, left_out] = report_lines(replace(report, num_skipped=1), [Path("videos")])
     assert lines == counted
     assert left_out.startswith("1 file left out, not named like videos")
+    assert report_lines(IndexReport(num_unchanged=1), [Path("videos")]) == ["1 file unchanged"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
