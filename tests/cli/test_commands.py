@@ -366,7 +366,7 @@ def test_1_when_the_query_cannot_be_read(indexed, tmp_path):
     result = sora_search("query", tmp_path / "text.mp4")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("error: ")
-    assert "text.mp4" in result.stderr
+    assert "text.mp4' holds text: give a video or a picture" in result.stderr
 
 
 def test_queries_that_show_next_to_nothing_get_an_answer(indexed, tmp_path):
@@ -482,12 +482,13 @@ def test_1_when_another_process_writes(place):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-k", "0"], "--top must be at least 1"),
+        (["-k", "0"], "--top (-k) must be at least 1"),
         (["-k", "many"], "-k"),
         (["--min-score", "1.5"], "--min-score must be between 0 and 1"),
         (["--start", "soon"], "'soon' is no time"),
-        (["--start", "3", "--end", "2"], "--end 2 must come after --start 3"),
-        (["--start", "1:00"], "is after the end: 'clip.mp4' lasts 3.0 s"),
+        (["--end", "1", "--start", "1:02"], "--end 1 s must come after --start 62 s"),
+        (["--end", "0"], "--end 0 s must come after the start"),
+        (["--start", "1:00"], "--start 60 s is after the end: 'clip.mp4' lasts 3.0 s"),
         (["--save", "answer.txt"], "must end in .jpg"),
         (["--save", "nowhere/answer.jpg"], "there is no folder 'nowhere'"),
         (["--save", "answer.jpg", "picture.png"], "name a folder for 2"),
