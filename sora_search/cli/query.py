@@ -128,7 +128,8 @@ def query_command(
         typer.Option(
             "--save",
             metavar="FILE|DIR",
-            help="Write a picture (.jpg, .png) of what matches; a folder gets one of each query.",
+            help="Write a picture (.jpg, .png) of what matches, in place of what is there; a "
+            "folder gets one of each query.",
         ),
     ] = None,
     explain: Annotated[

@@ -189,6 +189,15 @@ def test_query_writes_a_picture(indexed, tmp_path):
     assert result.stderr == f"picture: {tmp_path / 'answer.jpg'}\n"
 
 
+def test_an_older_picture_is_replaced_as_the_help_says(indexed, tmp_path):
+    (tmp_path / "answer.png").write_text("an older answer")
+    result = sora_search("query", "clip.mp4", "--save", tmp_path / "answer.png", "-k1")
+    assert result.exit_code == 0, result.stderr
+    assert ss.probe(tmp_path / "answer.png").width > 300
+    shown = " ".join(sora_search("query", "-h").stdout.split())
+    assert "of what matches, in place of what is there" in shown
+
+
 def test_many_queries_get_a_headed_block_each(indexed):
     result = sora_search("query", "clip.mp4", "videos/card.mp4", "--min-score", "0.5")
     assert (result.exit_code, result.stderr) == (0, "")
