@@ -46,8 +46,10 @@ class TimeSpan:
         return max(0.0, min(self.end_s, other.end_s) - max(self.start_s, other.start_s))
 
     def __str__(self) -> str:
-        start, end = format_time(self.start_s), format_time(self.end_s)
-        return start if start == end else f"{start}-{end}"
+        # Of one frame, or two: a range of tenths of a second would look empty.
+        if self.duration_s < 0.1:
+            return format_time(self.start_s)
+        return f"{format_time(self.start_s)}-{format_time(self.end_s)}"
 
 
 def format_time(seconds: float) -> str:
@@ -253,7 +255,8 @@ class Evidence:
     Attributes:
         reason: What decided, in words.
         strength: How much of what identical footage would have the vectors show, in [0, 1].
-        num_cells: Places in which both pictures agree in geometry; 0 where nobody looked.
+        num_cells: Places in which both pictures agree in geometry; 0 where nobody looked, and
+            where the whole picture was compared as it is (then there is an `edit`).
         appearance: Share of the textured blocks that look the same, in [0, 1].
         motion: Correlation of the changes from frame to frame; None where nothing moves.
         edit: How the picture was changed; None without a geometry.
@@ -299,9 +302,13 @@ class Match:
             'verified: mirrored'
             >>> Match(None, None, 0.9, shared_with=2).describe()
             'not verified  (shared with 2 other videos)'
+            >>> Match(None, None, 0.9, evidence=Evidence("its file is gone", 0.8)).describe()
+            'not verified: its file is gone'
         """
         told = {True: f"verified: {self.edit}", None: "not verified", False: "frames differ"}
         text = told[self.verified]
+        if self.verified is None and self.evidence is not None and self.evidence.edit is None:
+            text += f": {self.evidence.reason}"  # why nothing was compared
         if self.shared_with:
             videos = f"{self.shared_with} other video{'s' if self.shared_with > 1 else ''}"
             text += f"  (shared with {videos})"
@@ -316,10 +323,11 @@ class SearchResult:
         video_id: Its id in this index.
         uri: A file that holds this content (one that is not missing where there is one).
         other_uris: Further files with the same content.
-        missing: True when none of its files was there at the last `index`.
+        missing: True when none of its files is there.
         score: In [0, 1], higher is better.
         kind: `copy` (the same footage) or `similar` (looks like it).
-        coverage: Share of the query that the matches cover, in [0, 1].
+        coverage: Share of the query that the matches cover, those that frames refute left
+            out, in [0, 1].
         verified: That of its best range; see `Match`.
         matches: Every range that both share, best first; a `similar` one may have none.
         verdict: What a person decided about the query and this video, and what the score and

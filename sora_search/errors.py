@@ -8,8 +8,8 @@
     │   └── VideoChangedError                    grew, shrank or vanished while it was read
     ├── WorkerError                     exit 1   the process that embedded a file died or hung
     ├── IndexLockedError                exit 1   another process is writing
-    ├── VideoNotIndexedError            exit 1   no such video in this index
-    ├── VerdictNotFoundError            exit 1   no such verdict, or it is undone already
+    ├── VideoNotIndexedError            exit 2   no such video in this index
+    ├── VerdictNotFoundError            exit 2   no such verdict, or it is undone already
     ├── NotReadyError                   exit 4
     │   ├── IndexNotFoundError                   no index here yet
     │   ├── IndexIncompatibleError               made by another model
@@ -76,9 +76,13 @@ class IndexLockedError(SoraSearchError):
 class VideoNotIndexedError(SoraSearchError):
     """The index holds no video of that name or id."""
 
+    exit_code = ExitCode.USAGE
+
 
 class VerdictNotFoundError(SoraSearchError):
     """The log holds no verdict of that id, or none that could still be undone."""
+
+    exit_code = ExitCode.USAGE
 
 
 class NotReadyError(SoraSearchError):

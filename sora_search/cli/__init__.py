@@ -35,6 +35,15 @@ logger = logging.getLogger(__name__)
 class SoraGroup(TyperGroup):
     """A group of commands in which every expected error ends in one line and its exit code."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Parse what stands before a command: an option of the command is told its place."""
+        option = args[0].split("=")[0] if args else ""
+        option = option if option.startswith("--") else option[:2]  # `-vv` is `-v` twice
+        name = next((word for word in args if word in self.commands), None)
+        if name and any(option in param.opts for param in self.commands[name].params):
+            ctx.fail(f"{option} belongs behind the command: sora-search {name} {option}")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's own signature
         """Run the command; see `ExitCode` for what comes out."""
         try:

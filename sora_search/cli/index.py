@@ -46,7 +46,7 @@ class IndexSettings:
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
-            raise ValueError(f"--jobs must be at least 1, it is {self.jobs}")
+            raise ValueError(f"--jobs (-j) must be at least 1, it is {self.jobs}")
 
 
 def index_command(

@@ -17,7 +17,8 @@ from sora_search.cli.output import (
 )
 from sora_search.datatypes import format_time
 
-DAMAGE_WIDTH = 60  # characters of it in a list
+MAX_DAMAGE_CHARACTERS = 60
+"""Of what is said in a list about the damage of a video; alone it is said in full."""
 
 
 def info_command(
@@ -66,6 +67,7 @@ def _index_document(
         "dim": video_index.dim,
         "generation": video_index.generation,
         "num_videos": len(videos),
+        "num_files": sum(len(video.uris) for video in videos),
         "num_missing": sum(video.missing for video in videos),
         "num_damaged": sum(video.damage is not None for video in videos),
         "num_vectors": sum(video.num_vectors for video in videos),
@@ -90,6 +92,8 @@ def _shown(name: str, value: object) -> str:
         return shown_path(ss.path_of(str(value)))
     if name == "uris" and isinstance(value, list):
         return ", ".join(shown_path(ss.path_of(uri)) for uri in value)
+    if name in ("num_missing", "num_damaged"):  # not of files
+        return f"{value:,} video{'' if value == 1 else 's'}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -100,8 +104,9 @@ def _video_rows(videos: "list[ss.IndexedVideo]") -> list[tuple[str, ...]]:
     for video in videos:
         notes = [f"also {shown_path(ss.path_of(uri))}" for uri in video.uris[1:]]
         notes += ["missing"] if video.missing else []
-        # The whole text stands in what `info VIDEO` says.
-        notes += [shorten(video.damage, DAMAGE_WIDTH, placeholder=" ...")] if video.damage else []
+        if video.damage:
+            damage = shorten(video.damage, MAX_DAMAGE_CHARACTERS, placeholder=" ...")
+            notes.append(f"damaged: {damage}")
         name = shown_path(ss.path_of(video.uris[0])) + (f"  ({'; '.join(notes)})" if notes else "")
         duration = format_time(video.info.duration_s) if video.info.duration_s is not None else "-"
         rows.append((str(video.video_id), duration, str(video.num_vectors), name))

@@ -208,7 +208,11 @@ def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bo
         indent = " " * 31
         lines += [Text(f"{indent}also {paths[uri]}", style="dim") for uri in result.other_uris]
         for match in result.matches:
-            lines.append(Text(f"{indent}{_match_text(match)}"))
+            text = _match_text(match)
+            if result.verdict == "match" and match.verified is None:
+                # Whoever decided it did not say when.
+                text += f"  ({match.score:.3f} without the verdict)"
+            lines.append(Text(f"{indent}{text}"))
             if explain and match.evidence is not None:
                 lines.append(Text(f"{indent}  {_evidence_text(match.evidence)}", style="dim"))
     return lines
@@ -231,6 +235,9 @@ def report_lines(report: IndexReport, paths: Sequence[Path]) -> list[str]:
     if not said:
         below = ", ".join(repr(shown_path(path)) for path in paths)
         return [f"no video was found below {below} (a file given by name counts whatever its name)"]
+    # Two files of one content are one video: these are counts of files.
+    number, name = said[0].split(" ", 1)
+    said[0] = f"{number} {'file' if number == '1' else 'files'} {name}"
     lines = [", ".join(said)]
     if report.num_vectors:
         lines.append(f"{report.num_vectors:,} vectors added")
@@ -281,7 +288,11 @@ def _evidence_text(evidence: Evidence) -> str:
     """Why, and the numbers behind it."""
     numbers = [f"vectors {evidence.strength:.2f}"]
     if evidence.edit is not None:
-        numbers += [f"{evidence.num_cells} places fit", f"{evidence.appearance:.0%} looks alike"]
+        # A whole picture that agrees as it is needs no places to find its geometry by.
+        fits = (
+            f"{evidence.num_cells} places fit" if evidence.num_cells else "whole picture as it is"
+        )
+        numbers += [fits, f"{evidence.appearance:.0%} looks alike"]
         if evidence.motion is not None:
             numbers.append(f"motion {evidence.motion:.2f}")
     return f"{evidence.reason} ({', '.join(numbers)})"

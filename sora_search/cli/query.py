@@ -64,7 +64,7 @@ class QuerySettings:
 
     def __post_init__(self) -> None:
         if self.top < 1:
-            raise ValueError(f"--top must be at least 1, it is {self.top}")
+            raise ValueError(f"--top (-k) must be at least 1, it is {self.top}")
         if not 0.0 <= self.min_score <= 1.0:
             raise ValueError(f"--min-score must be between 0 and 1, it is {self.min_score}")
 
@@ -128,7 +128,8 @@ def query_command(
         typer.Option(
             "--save",
             metavar="FILE|DIR",
-            help="Write a picture (.jpg, .png) of what matches; a folder gets one of each query.",
+            help="Write a picture (.jpg, .png) of what matches, in place of what is there; a "
+            "folder gets one of each query.",
         ),
     ] = None,
     explain: Annotated[
@@ -157,11 +158,12 @@ def query_command(
     flags = {"top": top, "min_score": min_score, "purpose": purpose}
     settings = config.load(QuerySettings, "query", flags, path=config_file)
     is_one = len(videos) == 1
-    if is_one:
+    if is_one:  # of many, one that is not there must not keep the others from their answers
         require_files(videos)
     form = _form_of(videos, as_json=as_json, as_jsonl=as_jsonl)
     if end is not None and end <= (start or 0.0):
-        raise ConfigError(f"--end {end:g} must come after --start {start or 0.0:g}")
+        first = f"--start {start:g} s" if start else "the start"
+        raise ConfigError(f"--end {end:g} s must come after {first}")
     pictures = _picture_places(save, videos)
 
     num_failed = 0
@@ -182,7 +184,6 @@ def query_command(
         for place, video in enumerate(videos):
             begun_s = time.monotonic()
             try:
-                require_files([video])
                 with progress as on_progress:
                     if not is_one:
                         on_progress(Progress("queries", place, len(videos)))
@@ -319,6 +320,6 @@ def _span_of(video: Path, start_s: float | None, end_s: float | None) -> ss.Time
         raise ConfigError(f"{str(video)!r} is a still picture: leave out --start and --end")
     if start_s is not None and start_s >= duration_s:
         raise ConfigError(
-            f"--start {start_s:g} is after the end: {str(video)!r} lasts {duration_s:.1f} s"
+            f"--start {start_s:g} s is after the end: {str(video)!r} lasts {duration_s:.1f} s"
         )
     return ss.TimeSpan(start_s or 0.0, duration_s if end_s is None else end_s)

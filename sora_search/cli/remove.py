@@ -33,5 +33,6 @@ def remove_command(
         print_json({"removed": removed})
     else:
         for video in found.values():
-            for uri in video.uris:
-                print_line(f"removed {shown_path(ss.path_of(uri))}")
+            name, *others = [shown_path(ss.path_of(uri)) for uri in video.uris]
+            also = f"  (also {', also '.join(others)})" if others else ""
+            print_line(f"removed {name}{also}")

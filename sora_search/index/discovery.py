@@ -151,7 +151,9 @@ class _Walk:
             return
         if not stat.S_ISREG(status.st_mode):
             self.failures.append(
-                VideoFailure(uri, f"{quoted(path)} is not a regular file: give a video file")
+                VideoFailure(
+                    uri, f"{quoted(path)} is not a regular file: give a video or a picture"
+                )
             )
             return
         self.files[uri] = FoundFile(

@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,17 @@ _LABEL_POINTS, _CAPTION_POINTS = 16, 13
 _MARK = "#0b8043"
 _GAP = 8  # pixels around cells
 _MIN_WIDTH = 480  # room for the labels
+# fmt: off
+SYSTEM_FONTS = (
+    "DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc", "DroidSansFallbackFull.ttf", "wqy-zenhei.ttc", "wqy-microhei.ttc",
+    "ipag.ttf", "NanumGothic.ttf", "FreeSans.ttf",
+    "Arial Unicode.ttf", "Helvetica.ttc", "PingFang.ttc", "Hiragino Sans GB.ttc",
+    "AppleSDGothicNeo.ttc",
+    "segoeui.ttf", "arial.ttf", "msyh.ttc", "YuGothR.ttc", "malgun.ttf", "seguisym.ttf",
+)
+# fmt: on
+"""Tried for what the font that comes with Pillow, plain ASCII, has no glyphs of."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +39,8 @@ class PictureRow:
 
     Attributes:
         label: What the row shows ("query clip.mp4", "1. copy 0.97 film.mp4"); any text,
-            names with bytes that are not UTF-8 too. Cut off where it is too long.
+            names with bytes that are not UTF-8 too. What no font can show is escaped, and it
+            is cut off where it is too long.
         cells: For each column a caption ("0:03.2") and an RGB uint8 picture ``(H, W, 3)``
             of any size, or None for an empty place. Cells of one column belong together:
             the query's frame at the top, the frame that matches it in each row beneath.
@@ -230,8 +243,6 @@ class _Row:
 
 
 def _draw(rows: Sequence[_Row], cell_side: int) -> Image.Image:
-    label_font = ImageFont.load_default(_LABEL_POINTS)
-    caption_font = ImageFont.load_default(_CAPTION_POINTS)
     label_height, caption_height = _LABEL_POINTS + _GAP, _CAPTION_POINTS + _GAP
     columns = max(len(row.pictures) for row in rows)
     width = max(_MIN_WIDTH, columns * (cell_side + _GAP) + _GAP)
@@ -240,8 +251,7 @@ def _draw(rows: Sequence[_Row], cell_side: int) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     top = _GAP
     for row, height in zip(rows, heights, strict=True):
-        label = _cut_off(row.label, label_font, width - 2 * _GAP)
-        pen.text((_GAP, top), label, fill=_INK, font=label_font)
+        _write(pen, (_GAP, top), row.label, _LABEL_POINTS, width - 2 * _GAP, fill=_INK)
         for i, (caption, picture) in enumerate(zip(row.captions, row.pictures, strict=True)):
             left, upper = _GAP + i * (cell_side + _GAP), top + label_height
             if picture is None:
@@ -249,9 +259,8 @@ def _draw(rows: Sequence[_Row], cell_side: int) -> Image.Image:
                 pen.rectangle(hole, fill=_HOLE)
             else:
                 sheet.paste(picture, (left, upper))
-            caption = _cut_off(caption, caption_font, cell_side)
             place = (left, upper + row.picture_height + 2)
-            pen.text(place, caption, fill=_FAINT, font=caption_font)
+            _write(pen, place, caption, _CAPTION_POINTS, cell_side, fill=_FAINT)
         top += height
     return sheet
 
@@ -268,12 +277,60 @@ def _thumbnail(picture: Picture | None, cell_side: int) -> Image.Image | None:
 
 
 def _printable(text: str) -> str:
-    """On one line; bytes that are not UTF-8 become replacement signs."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    r"""On one line; bytes that are not UTF-8 are shown as the shell would write them: `\xe9`."""
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 _Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+
+def _write(
+    pen: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    text: str,
+    points: int,
+    width: int,
+    *,
+    fill: str,
+) -> None:
+    """Write a line with a font that can show it, cut off at some width."""
+    text, font = _shown_with(text, points)
+    pen.text(place, _cut_off(text, font, width), fill=fill, font=font)
+
+
+def _shown_with(text: str, points: int) -> tuple[str, _Font]:
+    r"""A line and its font; signs that no font has a glyph of are escaped: `\u65e5`."""
+    plain = ImageFont.load_default(points)
+    if text.isascii():
+        return text, plain
+    fonts = [plain, *(font for name in SYSTEM_FONTS if (font := _system_font(name, points)))]
+    font = min(fonts, key=lambda font: len(_without_glyph(text, font)))
+    unknown = _without_glyph(text, font)
+    signs = [
+        sign.encode("unicode_escape").decode("ascii") if sign in unknown else sign for sign in text
+    ]
+    return "".join(signs), font
+
+
+@cache
+def _system_font(name: str, points: int) -> _Font | None:
+    """A font of this computer by its file name; None where it is not installed."""
+    try:
+        return ImageFont.truetype(name, points)
+    except OSError:
+        return None
+
+
+def _without_glyph(text: str, font: _Font) -> set[str]:
+    """The signs of a text for which a font draws what it draws for no character at all."""
+    box = _drawn("\uffff", font)
+    return {sign for sign in text if not sign.isascii() and _drawn(sign, font) == box}
+
+
+def _drawn(sign: str, font: _Font) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(sign)
+    return mask.size, bytes(mask)
 
 
 def _cut_off(text: str, font: _Font, width: int) -> str:

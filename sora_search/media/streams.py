@@ -176,7 +176,7 @@ def _read_head(path: Path) -> bytes:
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        raise NotAVideoError(f"{quoted(path)} is {kind}: give a video file")
+        raise NotAVideoError(f"{quoted(path)} is {kind}: give a video or a picture")
     with open(path, "rb") as file:
         head = file.read(4096)
     if not head:
@@ -192,7 +192,7 @@ def _open_container(path: Path, head: bytes) -> InputContainer:
             container = _opened(io.BytesIO(path.read_bytes()))
     except FFmpegError as error:
         if _looks_like_text(head):
-            raise NotAVideoError(f"{quoted(path)} holds text: give a video file") from error
+            raise NotAVideoError(f"{quoted(path)} holds text: give a video or a picture") from error
         if _looks_like_video(head):
             raise VideoDecodeError(
                 f"{quoted(path)} cannot be opened, its header is damaged or was never written "
@@ -204,7 +204,7 @@ def _open_container(path: Path, head: bytes) -> InputContainer:
         ) from error
     if container.format.name in _NOT_FILES_OF_FRAMES:
         container.close()
-        raise NotAVideoError(f"{quoted(path)} holds text or a play list: give a video file")
+        raise NotAVideoError(f"{quoted(path)} holds text or a play list: give a video or a picture")
     return container
 
 
@@ -230,7 +230,7 @@ def _find_video_stream(path: Path, container: InputContainer) -> VideoStream:
                 f"{quoted(path)} is coded in a way that this FFmpeg cannot decode: convert it"
             )
         what = "sound only" if container.streams.audio else "no moving pictures"
-        raise NotAVideoError(f"{quoted(path)} holds {what}: give a video file")
+        raise NotAVideoError(f"{quoted(path)} holds {what}: give a video or a picture")
     best = container.streams.best("video")
     return next((stream for stream in streams if best and stream.index == best.index), streams[0])
 

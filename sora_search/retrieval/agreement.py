@@ -33,6 +33,33 @@ def draw_agreement(query: _Picture, video: _Picture, edit: FoundEdit) -> _Pictur
     Returns:
         RGB uint8, shape ``(H, W, 3)``.
     """
+    deviations, alike, reached = _compared(query, video, edit)
+    drawn = query.astype(np.float32)
+    is_plain = deviations < MIN_TEXTURE
+    for chosen, color in (
+        (~is_plain & (alike >= SAME_BLOCK), _SAME_COLOR),
+        (~is_plain & (alike < SAME_BLOCK), _OTHER_COLOR),
+    ):
+        mask = chosen & (reached > 0.99)
+        drawn[mask] = (1 - _TINT) * drawn[mask] + _TINT * np.array(color, np.float32)
+    drawn[reached < 0.5] *= 0.3
+    return np.asarray(drawn.round(), np.uint8)
+
+
+def likeness(query: _Picture, video: _Picture, edit: FoundEdit) -> float:
+    """How much two frames look the same when laid over one another: mean correlation, in [-1, 1].
+
+    Arguments as of `draw_agreement`; 0.0 where nothing has texture.
+    """
+    deviations, alike, reached = _compared(query, video, edit)
+    counts = (deviations >= MIN_TEXTURE) & (reached > 0.99)
+    return float(alike[counts].mean()) if counts.any() else 0.0
+
+
+def _compared(
+    query: _Picture, video: _Picture, edit: FoundEdit
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Deviations and correlations around each pixel of the query, and what the video reaches."""
     (height, width), (video_height, video_width) = query.shape[:2], video.shape[:2]
     to_query = np.diag([width, height, 1.0]) @ edit.matrix
     matrix = to_query @ np.diag([1 / video_width, 1 / video_height, 1.0])
@@ -45,17 +72,7 @@ def draw_agreement(query: _Picture, video: _Picture, edit: FoundEdit) -> _Pictur
         np.asarray(cv2.warpPerspective(plane, matrix, (width, height)), np.float32)
         for plane in (laid, there)
     )
-    deviations, alike = _of_blocks(gray, laid)
-    drawn = query.astype(np.float32)
-    is_plain = deviations < MIN_TEXTURE
-    for chosen, color in (
-        (~is_plain & (alike >= SAME_BLOCK), _SAME_COLOR),
-        (~is_plain & (alike < SAME_BLOCK), _OTHER_COLOR),
-    ):
-        mask = chosen & (reached > 0.99)
-        drawn[mask] = (1 - _TINT) * drawn[mask] + _TINT * np.array(color, np.float32)
-    drawn[reached < 0.5] *= 0.3
-    return np.asarray(drawn.round(), np.uint8)
+    return (*_of_blocks(gray, laid), reached)
 
 
 def _of_blocks(

@@ -1,11 +1,14 @@
 """An answer as a picture: the query's frames, and beneath them the frames that match.
 
 One row of the query for each range that was found, one row of each video that has
-it; what stands in one column is the same moment. A file that is gone leaves gray
-cells with the word.
+it; what stands in one column is the same moment. A still picture has one column. A
+file that is gone leaves gray cells with the word.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,7 @@ from sora_search.errors import MediaError
 from sora_search.media.decoding import read_at
 from sora_search.media.probing import path_of, probe
 from sora_search.media.rendering import PictureRow, draw_alignment, write_side_by_side
-from sora_search.retrieval.agreement import draw_agreement
+from sora_search.retrieval.agreement import draw_agreement, likeness
 
 FRAMES_A_RANGE = 5
 """Moments shown of each range."""
@@ -37,11 +40,25 @@ MAX_RESULTS = 10
 CELL_SIDE = 240
 """Longest side of a frame, in pixels."""
 
-MOMENT_S = 0.2
-"""A range shorter than this is one moment, as that of a still picture: it is shown once."""
+MAX_ERROR_S = 0.05
+"""So far the seconds of a verified range may be off: a frame or two, which the eye would see."""
 
 _SAME_S = 0.25
-_Frames = Sequence[tuple[str, NDArray[np.uint8] | None]]
+_Picture = NDArray[np.uint8]
+_Cells = list[tuple[str, _Picture | None]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frames:
+    """Frames of one file, and when they are on screen."""
+
+    times_s: list[float]
+    pictures: list[_Picture]
+
+    def cells(self, span: TimeSpan | None) -> _Cells:
+        """With their times as captions; a still picture has none."""
+        pairs = zip(self.times_s, self.pictures, strict=True)
+        return [(format_time(time_s) if span else "", picture) for time_s, picture in pairs]
 
 
 def write_answer(answer: SearchAnswer, path: Path | str, *, explain: bool = False) -> Path:
@@ -67,18 +84,19 @@ def write_answer(answer: SearchAnswer, path: Path | str, *, explain: bool = Fals
     ]
     wholly = _whole(answer.query)
     spans = [match.query_span if match else wholly for _, _, match in pairs] or [wholly]
-    query_rows = _frames_of(path_of(answer.query.uri), spans)
+    rate = answer.query.average_frame_rate
+    seen = _read_each(path_of(answer.query.uri), [_moments(span, rate) for span in spans])
     rows: list[PictureRow] = []
-    shown: TimeSpan | None = None
+    shown = 0  # the range whose frames of the query stand above
     for i, span in enumerate(spans):
-        if i == 0 or not _is_same(span, shown):
-            rows.append(PictureRow(_query_label(answer.query, span), query_rows[i]))
-            shown = span
+        if i == 0 or not _is_same(span, spans[shown]):
+            shown = i
+            rows.append(PictureRow(_query_label(answer.query, span), seen[i].cells(span)))
         if pairs:
             place, result, match = pairs[i]
-            rows.append(_result_row(place, result, match))
+            rows.append(_result_row(place, result, match, seen[shown]))
             if explain and match is not None:
-                rows += _agreement_rows(query_rows[i], rows[-1], match)
+                rows += _agreement_rows(seen[shown], rows[-1], match)
     if not pairs:
         rows.append(PictureRow("nothing found", ()))
     elif explain:
@@ -103,8 +121,10 @@ def _query_label(info: VideoInfo, span: TimeSpan | None) -> str:
     return f"query  {name}  {span}" if span else f"query  {name}"
 
 
-def _result_row(place: int, result: SearchResult, match: Match | None) -> PictureRow:
-    """The frames of one range of a video, or of the whole where none is named."""
+def _result_row(
+    place: int, result: SearchResult, match: Match | None, query: _Frames
+) -> PictureRow:
+    """The frames of a video that belong beneath those of the query, or some of the whole."""
     path = path_of(result.uri)
     score = match.score if match and match.verified is not False else result.score
     label = f"{place}.  {result.kind}  {score:.3f}  {path.name}"
@@ -112,14 +132,52 @@ def _result_row(place: int, result: SearchResult, match: Match | None) -> Pictur
         label += f"  {match.video_span}"
     if match:
         label += f"  {match.describe()}"
+    cells: _Cells
     try:
-        span = match.video_span if match else _whole(probe(path))
-        cells = _frames_of(path, [span])[0]
+        info = probe(path)
+        span = match.video_span if match else _whole(info)
+        if match:
+            frames = _beneath(path, info.average_frame_rate, match, query)
+        else:
+            [frames] = _read_each(path, [_moments(span, info.average_frame_rate)])
+        cells = frames.cells(span)
     except FileNotFoundError:
-        cells = [("missing", None)] * FRAMES_A_RANGE
+        cells = [("missing", None)] * len(query.times_s)
     except (MediaError, OSError):
-        cells = [("unreadable", None)] * FRAMES_A_RANGE
+        cells = [("unreadable", None)] * len(query.times_s)
     return PictureRow(label, cells)
+
+
+def _beneath(path: Path, rate: Fraction | None, match: Match, query: _Frames) -> _Frames:
+    """The frames of a video that a match pairs with some of the query."""
+    times_s = _same_moments(match, query.times_s)
+    edit = match.evidence.edit if match.verified and match.evidence else None
+    if edit is None or edit.is_moving or rate is None:
+        [frames] = _read_each(path, [times_s])
+        return frames
+    reach = math.ceil(MAX_ERROR_S * rate)
+    shifts_s = [float(n / rate) for n in sorted(range(-reach, reach + 1), key=abs)]
+    tried = _read_each(
+        path, [[max(0.0, time_s + shift_s) for time_s in times_s] for shift_s in shifts_s]
+    )
+
+    def agreement(frames: _Frames) -> float:
+        pairs = zip(query.pictures, frames.pictures, strict=True)
+        return sum(likeness(ours, theirs, edit) for ours, theirs in pairs)
+
+    return max(tried, key=agreement)
+
+
+def _same_moments(match: Match, query_times_s: Sequence[float]) -> list[float]:
+    """Times of the query as times of the video, on the line of a match."""
+    query, video = match.query_span, match.video_span
+    if video is None:
+        return [0.0] * len(query_times_s)
+    if query is None:
+        return [(video.start_s + video.end_s) / 2] * len(query_times_s)
+    speed = video.duration_s / query.duration_s
+    times_s = [video.start_s + (time_s - query.start_s) * speed for time_s in query_times_s]
+    return [max(0.0, time_s) for time_s in times_s]
 
 
 def _agreement_rows(query: _Frames, video: PictureRow, match: Match) -> list[PictureRow]:
@@ -127,7 +185,7 @@ def _agreement_rows(query: _Frames, video: PictureRow, match: Match) -> list[Pic
     if match.evidence is None or match.evidence.edit is None:
         return []
     edit = match.evidence.edit
-    columns = list(zip(query, video.cells, strict=False))
+    columns = list(zip(query.cells(match.query_span), video.cells, strict=True))
     if edit.is_moving:  # its place is known in the middle of the range alone
         columns = columns[len(columns) // 2 :][:1]
     cells = [
@@ -160,20 +218,21 @@ def _alignment_rows(answer: SearchAnswer) -> list[PictureRow]:
     return [PictureRow(label, cells)] if cells else []
 
 
-def _frames_of(path: Path, spans: Sequence[TimeSpan | None]) -> list[_Frames]:
-    """Frames at even steps of each span, of one file that is read once; a picture for None."""
-    times_s = [_moments(span) for span in spans]
+def _read_each(path: Path, times_s: Sequence[Sequence[float]]) -> list[_Frames]:
+    """The frames at each list of times, of one file that is read once."""
     pictures = iter(read_at(path, [t for times in times_s for t in times], max_side=CELL_SIDE))
-    return [
-        [(format_time(time_s) if span else "", next(pictures)) for time_s in times]
-        for span, times in zip(spans, times_s, strict=True)
-    ]
+    return [_Frames([*times], [next(pictures) for _ in times]) for times in times_s]
 
 
-def _moments(span: TimeSpan | None) -> list[float]:
+def _moments(span: TimeSpan | None, rate: Fraction | None) -> list[float]:
+    """Even steps of a span, none twice; of a still picture, the one there is.
+
+    Each is the middle of a frame: at its border a thousandth of a second shows the one before.
+    """
     if span is None:
         return [0.0]
-    if span.duration_s < MOMENT_S:
-        return [(span.start_s + span.end_s) / 2]
     shares = (np.arange(FRAMES_A_RANGE) + 0.5) / FRAMES_A_RANGE
-    return [float(span.start_s + share * span.duration_s) for share in shares]
+    times_s = span.start_s + shares * span.duration_s
+    if rate is not None:
+        times_s = (np.floor(times_s * float(rate)) + 0.5) / float(rate)
+    return [float(time_s) for time_s in np.unique(times_s)]

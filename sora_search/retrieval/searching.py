@@ -17,6 +17,7 @@ looked at more closely, turned and magnified, once. A long query goes through in
 that overlap, so memory stays flat.
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -40,7 +41,7 @@ from sora_search.datatypes import (
 from sora_search.errors import VideoNotIndexedError
 from sora_search.index.discovery import content_id
 from sora_search.index.video_index import VideoIndex
-from sora_search.media.probing import uri_of
+from sora_search.media.probing import path_of, uri_of
 from sora_search.retrieval.alignment import MAX_CELLS, AlignedSpan, align_videos, join_spans
 from sora_search.retrieval.candidates import Candidate, find_candidates
 from sora_search.retrieval.footage import FootageReader
@@ -392,12 +393,14 @@ def _results(
             stored = index.video(video.video_id)
         except VideoNotIndexedError:  # removed while we searched
             continue
+        # Files may have gone, and come, since the last `index`.
+        uri, *other_uris = sorted(stored.uris, key=_is_gone)
         results.append(
             SearchResult(
                 video_id=video.video_id,
-                uri=stored.uris[0],
-                other_uris=stored.uris[1:],
-                missing=stored.missing,
+                uri=uri,
+                other_uris=tuple(other_uris),
+                missing=_is_gone(uri),
                 score=video.score,
                 kind=kind_of(video.score),
                 coverage=_coverage(video.matches, embedding),
@@ -407,6 +410,10 @@ def _results(
             )
         )
     return sorted(results, key=lambda result: (-result.score, result.uri))[:k]
+
+
+def _is_gone(uri: str) -> bool:
+    return not os.path.isfile(path_of(uri))
 
 
 def _rejections(index: VideoIndex, rejected: Sequence[tuple[int, Match]]) -> Iterator[Rejection]:
@@ -430,7 +437,8 @@ def _span_of(embedding: VideoEmbedding) -> TimeSpan | None:
 
 
 def _coverage(matches: Sequence[Match], embedding: VideoEmbedding) -> float:
-    """Share of the query that the ranges cover; all of a still picture or nothing."""
+    """Share of the query that ranges cover; all of a still picture or nothing."""
+    matches = [match for match in matches if match.verified is not False]
     whole = _span_of(embedding)
     if whole is None:
         return 1.0 if matches else 0.0

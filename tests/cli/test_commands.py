@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,10 @@ from command_line import CLIP_END_S, CLIP_START_S, printed_json, sora_search
 from interrupting import heed_interrupts
 from pixel_encoder import PixelEncoder
 from terminal import everything_from
-from video_files import cut_file, moving_frames, write_sound, write_video
+from video_files import cut_file, moving_frames, spoil, write_sound, write_video
 
 import sora_search as ss
-from sora_search.cli import info, model
+from sora_search.cli import model
 from sora_search.index.catalog import CATALOG_NAME
 from sora_search.media.probing import uri_of
 from sora_search.media.sampling import SamplingConfig
@@ -31,7 +30,7 @@ from sora_search.media.sampling import SamplingConfig
 def test_index_reports_on_stdout_and_is_quick_the_second_time(place):
     first = sora_search("index", "videos", "-j", "2")
     assert (first.exit_code, first.stderr) == (0, "")
-    assert first.stdout.startswith("3 added\n")
+    assert first.stdout.startswith("3 files added\n")
     assert printed_json("index", "videos", "-j1", "--json") == {
         "schema": 1,
         "num_added": 0,
@@ -54,9 +53,9 @@ def test_index_knows_a_moved_file_and_a_missing_one(place):
     Path("videos/cells.mp4").unlink()
     report = printed_json("index", "videos", "-j1", "--json")
     assert (report["num_moved"], report["num_missing"], report["num_added"]) == (1, 1, 0)
-    assert sora_search("index", "videos", "-j1").stdout == "2 unchanged, 1 missing\n"
+    assert sora_search("index", "videos", "-j1").stdout == "2 files unchanged, 1 missing\n"
     pruned = sora_search("index", "videos", "-j1", "--prune")
-    assert (pruned.exit_code, pruned.stdout) == (0, "2 unchanged, 1 gone and dropped\n")
+    assert (pruned.exit_code, pruned.stdout) == (0, "2 files unchanged, 1 gone and dropped\n")
     assert printed_json("info", "--json")["num_videos"] == 2
 
 
@@ -81,10 +80,36 @@ def test_verbose_says_on_stderr_what_is_done(place):
 def test_index_tells_another_name_of_a_video(place):
     shutil.copy("videos/card.mp4", "videos/copy.mp4")
     report = sora_search("index", "videos", "-j1")
-    assert report.stdout.startswith("3 added, 1 known already, under another name\n")
+    assert report.stdout.startswith("3 files added, 1 known already, under another name\n")
     Path("videos/copy.mp4").unlink()
-    assert sora_search("index", "videos").stdout == "3 unchanged, 1 gone and dropped\n"
+    assert sora_search("index", "videos").stdout == "3 files unchanged, 1 gone and dropped\n"
     assert "copy.mp4" not in sora_search("info", "--list").stdout
+
+
+def test_files_of_one_content_are_one_video_in_all_that_is_counted(place):
+    shutil.copy("videos/card.mp4", "videos/copy.mp4")
+    sora_search("index", "videos", "-j1")
+    assert sora_search("index", "videos").stdout == "4 files unchanged\n"
+    facts = printed_json("info", "--json")
+    assert (facts["num_videos"], facts["num_files"]) == (3, 4)
+    Path("videos/cells.mp4").unlink()
+    assert sora_search("index", "videos").stdout == "3 files unchanged, 1 missing\n"
+    assert re.search("^num_missing +1 video$", sora_search("info").stdout, re.MULTILINE)
+    removed = sora_search("remove", "videos/copy.mp4", "videos/card.mp4").stdout
+    assert removed == "removed videos/card.mp4  (also videos/copy.mp4)\n"
+
+
+def test_a_list_cuts_off_what_is_damaged_and_a_video_alone_says_all(place):
+    whole = write_video(place / "whole.mkv", moving_frames(100), fps=5)
+    Path("some").mkdir()
+    spoil(cut_file(whole, place / "cut.mkv", share=0.7), place / "some/cut.mkv")
+    assert sora_search("index", "some", "-j1").exit_code == 0
+    damage = printed_json("info", "some/cut.mkv", "--json")["damage"]
+    assert len(damage) > 70
+    listed = sora_search("info", "--list").stdout
+    assert damage not in listed
+    assert re.search(r"  some/cut\.mkv  \(damaged: stops at .{,60} \.\.\.\)$", listed, re.MULTILINE)
+    assert damage in sora_search("info", "some/cut.mkv").stdout
 
 
 def test_query_names_the_video_and_the_seconds(indexed):
@@ -164,6 +189,15 @@ def test_query_writes_a_picture(indexed, tmp_path):
     info = ss.probe(tmp_path / "answer.jpg")
     assert info.width > 300
     assert result.stderr == f"picture: {tmp_path / 'answer.jpg'}\n"
+
+
+def test_an_older_picture_is_replaced_as_the_help_says(indexed, tmp_path):
+    (tmp_path / "answer.png").write_text("an older answer")
+    result = sora_search("query", "clip.mp4", "--save", tmp_path / "answer.png", "-k1")
+    assert result.exit_code == 0, result.stderr
+    assert ss.probe(tmp_path / "answer.png").width > 300
+    shown = " ".join(sora_search("query", "-h").stdout.split())
+    assert "of what matches, in place of what is there" in shown
 
 
 def test_many_queries_get_a_headed_block_each(indexed):
@@ -259,7 +293,7 @@ def test_info_of_the_index_and_of_a_video(indexed):
 
 def test_remove_takes_videos_out_or_none_of_them(indexed):
     refused = sora_search("remove", "videos/card.mp4", "videos/unknown.mp4")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "unknown.mp4" in refused.stderr
     assert printed_json("info", "--json")["num_videos"] == 3
     assert sora_search("remove", "videos/card.mp4").stdout == "removed videos/card.mp4\n"
@@ -343,7 +377,7 @@ def test_1_when_the_query_cannot_be_read(indexed, tmp_path):
     result = sora_search("query", tmp_path / "text.mp4")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("error: ")
-    assert "text.mp4" in result.stderr
+    assert "text.mp4' holds text: give a video or a picture" in result.stderr
 
 
 def test_queries_that_show_next_to_nothing_get_an_answer(indexed, tmp_path):
@@ -404,13 +438,6 @@ def test_4_for_an_index_of_another_model_which_rebuild_embeds_again(place):
         assert {video.uris: video.video_id for video in index.videos()} == ids
 
 
-def test_a_list_tells_damage_shortly(indexed):
-    with ss.VideoIndex.open("index_data", read_only=True) as index:
-        video = replace(index.find("videos/card.mp4"), damage="stops here, " * 20)
-    _, (*_, name) = info._video_rows([video])
-    assert name.endswith("(stops here, stops here, stops here, stops here, stops ...)")
-
-
 def test_a_damaged_query_is_searched_as_far_as_it_goes_and_says_so(indexed, tmp_path):
     whole = write_video(tmp_path / "whole.mkv", moving_frames(100), fps=5)
     cut = cut_file(whole, tmp_path / "cut.mkv", share=0.5)
@@ -431,19 +458,6 @@ def test_1_when_a_part_was_cut_off(indexed, tmp_path):
     result = sora_search("query", cut, "--start", "18")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "although its header says 20.0 s" in result.stderr
-
-
-@pytest.mark.parametrize("name", ["nope", "0", "99", "9" * 19, "9" * 20, "9" * 5000])
-@pytest.mark.parametrize(
-    "command", [["info"], ["remove", "1"], ["verdict", "add", "--", "clip.mp4"]], ids=" ".join
-)
-def test_1_when_a_video_is_not_in_the_index(indexed, command, name):
-    decision = ["match"] if command[0] == "verdict" else []
-    result = sora_search(*command, name, *decision)
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert re.match(r"error: (no video has the id|'\w+' is not in the index)", result.stderr)
-    assert "`sora-search info --list`" in result.stderr
-    assert printed_json("info", "--json")["num_videos"] == 3
 
 
 def test_1_when_all_queries_failed(indexed, tmp_path):
@@ -493,12 +507,13 @@ def test_1_when_another_process_writes(place):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-k", "0"], "--top must be at least 1"),
+        (["-k", "0"], "--top (-k) must be at least 1"),
         (["-k", "many"], "-k"),
         (["--min-score", "1.5"], "--min-score must be between 0 and 1"),
         (["--start", "soon"], "'soon' is no time"),
-        (["--start", "3", "--end", "2"], "--end 2 must come after --start 3"),
-        (["--start", "1:00"], "is after the end: 'clip.mp4' lasts 3.0 s"),
+        (["--end", "1", "--start", "1:02"], "--end 1 s must come after --start 62 s"),
+        (["--end", "0"], "--end 0 s must come after the start"),
+        (["--start", "1:00"], "--start 60 s is after the end: 'clip.mp4' lasts 3.0 s"),
         (["--save", "answer.txt"], "must end in .jpg"),
         (["--save", "nowhere/answer.jpg"], "there is no folder 'nowhere'"),
         (["--save", "answer.jpg", "picture.png"], "name a folder for 2"),
@@ -522,6 +537,19 @@ def test_2_when_a_path_does_not_exist(place, command):
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "error: no such file or folder: 'gone'\n"
     assert not Path("index_data").exists()
+
+
+@pytest.mark.parametrize("name", ["nope", "0", "99", "9" * 19, "9" * 20, "9" * 5000])
+@pytest.mark.parametrize(
+    "command", [["info"], ["remove", "1"], ["verdict", "add", "--", "clip.mp4"]], ids=" ".join
+)
+def test_2_when_a_video_is_not_in_the_index(indexed, command, name):
+    decision = ["match"] if command[0] == "verdict" else []
+    result = sora_search(*command, name, *decision)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert re.match(r"error: (no video has the id|'\w+' is not in the index)", result.stderr)
+    assert "`sora-search info --list`" in result.stderr
+    assert printed_json("info", "--json")["num_videos"] == 3
 
 
 def test_2_for_a_folder_as_the_query(indexed):
@@ -574,14 +602,19 @@ def test_3_when_some_queries_failed_and_the_others_are_answered(indexed, tmp_pat
     assert table.stdout.startswith("query clip.mp4\nrank ")
 
 
-def test_3_when_a_query_of_several_is_not_there_or_is_a_folder(indexed):
-    result = sora_search("query", "gone.mp4", "videos", "clip.mp4", "-k1")
+def test_3_when_some_queries_are_not_there_and_the_others_are_answered(indexed, tmp_path):
+    queries = ("clip.mp4", "gone.mp4", "videos", "picture.png")
+    result = sora_search("query", *queries, "-k1", "--save", tmp_path / "answers")
     assert result.exit_code == 3
-    assert result.stdout.startswith("query clip.mp4\nrank ")
-    gone, folder = result.stderr.splitlines()
-    assert "'gone.mp4'" in gone
-    assert "'videos' is a folder" in folder
-    assert sora_search("query", "gone.mp4", "gone.mkv").exit_code == 1
+    assert re.findall("^query (.*)$", result.stdout, re.MULTILINE) == ["clip.mp4", "picture.png"]
+    said = result.stderr.splitlines()
+    assert said[1] == "failed: No such file or directory: 'gone.mp4'"
+    assert said[2].startswith("failed: 'videos' is a folder")
+    names = ["1-clip.jpg", "4-picture.jpg"]
+    assert sorted(path.name for path in (tmp_path / "answers").iterdir()) == names
+    lines = sora_search("query", *queries, "-k1", "--jsonl").stdout.splitlines()
+    errors = [json.loads(line).get("error", {}).get("type") for line in lines]
+    assert errors == [None, "FileNotFoundError", "NotAVideoError", None]
 
 
 def test_3_when_a_part_is_not_in_each_query(indexed):

@@ -83,5 +83,25 @@ def test_no_command_is_wrong_usage_and_shows_the_help():
     assert "Commands:" in result.stdout + result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["-v", "query", "clip.mp4"], "query -v"),
+        (["-vv", "index", "videos"], "index -v"),
+        (["--index", "here", "info"], "info --index"),
+        (["--jobs=2", "index", "videos"], "index --jobs"),
+    ],
+    ids=" ".join,
+)
+def test_an_option_before_its_command_is_told_its_place(words, place):
+    result = sora_search(*words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"belongs behind the command: sora-search {place}\n" in result.stderr
+
+
+def test_an_option_that_no_command_has_is_unknown():
+    assert "No such option: -x" in sora_search("-x", "query", "clip.mp4").stderr
+
+
 def test_version():
     assert re.fullmatch(r"sora-search \d+\.\d+\.\d+\n", sora_search("--version").stdout)

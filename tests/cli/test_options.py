@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sora_search.cli.options import parse_time
-from sora_search.datatypes import TimeSpan, format_time
+from sora_search.datatypes import format_time
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,3 @@ def test_a_time_that_was_printed_is_read_back(tenths):
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(typer.BadParameter, match="no time"):
         parse_time(text)
-
-
-def test_a_span_that_begins_and_ends_at_one_shown_time_is_told_as_that_time():
-    assert str(TimeSpan(13.58, 13.62)) == "0:13.6"
-    assert str(TimeSpan(13.5, 13.62)) == "0:13.5-0:13.6"

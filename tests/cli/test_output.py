@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from sora_search.cli.output import (
 )
 from sora_search.datatypes import (
     Evidence,
+    FoundEdit,
     IndexReport,
     Match,
     SearchAnswer,
@@ -154,6 +156,38 @@ def test_table_of_an_answer_shows_every_range_on_both_sides():
     ]
 
 
+def test_a_verdict_does_not_make_a_second_certain():
+    unsure = Match(None, TimeSpan(1.0, 2.0), 0.085)
+    sure = Match(None, TimeSpan(1.0, 2.0), 0.97, True, "unchanged picture")
+    for match, said in ((unsure, "not verified  (0.085 without the verdict)"), (sure, "picture")):
+        result = replace(PICTURE, score=1.0, kind="copy", verdict="match", matches=(match,))
+        lines = [
+            line.plain for line in answer_lines(SearchAnswer(QUERY, (result,)), {PICTURE.uri: "v"})
+        ]
+        assert lines[-1].endswith(said)
+
+
+def test_why_nothing_was_compared_is_said_without_being_asked():
+    evidence = Evidence("its file is gone", 0.69)
+    match = Match(None, TimeSpan(1.0, 2.0), 0.3, evidence=evidence)
+    answer = SearchAnswer(QUERY, (replace(PICTURE, matches=(match,)),))
+    lines = [line.plain for line in answer_lines(answer, {PICTURE.uri: "v.mp4"})]
+    assert lines[-1].endswith("  not verified: its file is gone")
+
+
+@pytest.mark.parametrize(
+    ("num_cells", "said"), [(54, "54 places fit"), (0, "whole picture as it is")]
+)
+def test_an_explanation_says_what_was_compared(num_cells, said):
+    whole = FoundEdit(np.eye(3), False, 1.0, (0.0, 0.0, 1.0, 1.0), (1.0, 1.0), 0.0, 1.0)
+    evidence = Evidence("all agree", 0.69, num_cells, 1.0, 0.98, whole)
+    match = Match(None, TimeSpan(1.0, 2.0), 0.9, True, "unchanged picture", evidence=evidence)
+    answer = SearchAnswer(QUERY, (replace(PICTURE, matches=(match,)),))
+    lines = [line.plain for line in answer_lines(answer, {PICTURE.uri: "v.mp4"}, explain=True)]
+    numbers = f"vectors 0.69, {said}, 100% looks alike, motion 0.98"
+    assert lines[-1].strip() == f"all agree ({numbers})"
+
+
 def test_an_empty_answer_says_so():
     assert [line.plain for line in answer_lines(SearchAnswer(QUERY, ()), {})] == ["nothing found"]
 
@@ -181,11 +215,12 @@ def test_a_failed_file_is_named_once_and_shortly(tmp_path, monkeypatch):
 def test_report_counts_what_happened_and_nothing_else():
     failures = (VideoFailure("file:///x.mp4", "text"),)
     report = IndexReport(num_added=12, num_moved=1, num_vectors=1234, failures=failures)
-    counted = ["12 added, 1 moved, 1 failed", "1,234 vectors added"]
+    counted = ["12 files added, 1 moved, 1 failed", "1,234 vectors added"]
     assert report_lines(report, [Path("videos")]) == counted
     [*lines, left_out] = report_lines(replace(report, num_skipped=1), [Path("videos")])
     assert lines == counted
     assert left_out.startswith("1 file left out, not named like videos")
+    assert report_lines(IndexReport(num_unchanged=1), [Path("videos")]) == ["1 file unchanged"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])

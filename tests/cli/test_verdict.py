@@ -142,7 +142,7 @@ def test_verdicts_sleep_while_their_video_is_not_in_the_index(place):
     assert "card" not in copies()
     shown = sora_search("verdict", "list").stdout
     assert shown.endswith("clip.mp4 -> videos/card.mp4  (not in the index)\n")
-    assert sora_search("verdict", "add", "clip.mp4", "videos/card.mp4", "match").exit_code == 1
+    assert sora_search("verdict", "add", "clip.mp4", "videos/card.mp4", "match").exit_code == 2
     Path("videos/card.mp4").rename("videos/again.mp4")
     assert printed_json("index", "videos", "-j1", "--json")["num_added"] == 1
     assert results()["again"]["verdict"] == "match"
@@ -160,9 +160,9 @@ def test_a_file_with_other_content_has_no_verdict(place):
 # Exit codes
 
 
-def test_1_when_the_video_is_not_in_the_index(indexed):
+def test_2_when_the_video_is_not_in_the_index(indexed):
     result = sora_search("verdict", "add", "clip.mp4", "videos/unknown.mp4", "match")
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("error: 'videos/unknown.mp4' is not in the index at ")
     assert printed_json("verdict", "list", "--json")["verdicts"] == []
 
@@ -175,11 +175,11 @@ def test_1_when_the_query_is_no_video(indexed, tmp_path):
 
 
 @pytest.mark.parametrize("number", ["1", "2", "3", "9" * 20])
-def test_1_when_there_is_nothing_to_undo(indexed, number):
+def test_2_when_there_is_nothing_to_undo(indexed, number):
     decide("videos/card.mp4", "match")
     sora_search("verdict", "undo", "1")
     result = sora_search("verdict", "undo", number)
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ")
     assert "sora-search verdict" in result.stderr
 

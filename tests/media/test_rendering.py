@@ -2,10 +2,11 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 from video_files import moving_frames
 
 from sora_search.datatypes import TimeSpan
+from sora_search.media import rendering
 from sora_search.media.rendering import (
     PictureRow,
     draw_alignment,
@@ -85,6 +86,41 @@ def test_labels_and_captions_are_written(tmp_path):
 def test_any_name_can_be_a_label(tmp_path, name):
     path = write_side_by_side(tmp_path / "a.jpg", [PictureRow(name, [(name, solid(RED))])])
     assert pixels_of(path).shape[1] <= 600
+
+
+def label_of(tmp_path, label):
+    """The pixels of a picture with a label."""
+    return pixels_of(write_side_by_side(tmp_path / "a.png", [PictureRow(label, [])]))
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("日本語.mp4", "本日語.mp4"), ("é.mp4", "è.mp4"), ("\N{OWL}.mp4", "\N{CLAPPER BOARD}.mp4")],
+    ids=ascii,
+)
+@pytest.mark.parametrize("has_fonts", [True, False])
+def test_names_can_be_told_apart_in_any_script(tmp_path, monkeypatch, has_fonts, name, other):
+    if not has_fonts:
+        monkeypatch.setattr(rendering, "SYSTEM_FONTS", ())
+    assert not np.array_equal(label_of(tmp_path, name), label_of(tmp_path, other))
+
+
+def test_what_no_font_can_show_is_escaped(tmp_path, monkeypatch):
+    monkeypatch.setattr(rendering, "SYSTEM_FONTS", ("nowhere.ttf",))
+    shown, written = "日é.mp4", r"\u65e5\xe9.mp4"
+    assert np.array_equal(label_of(tmp_path, shown), label_of(tmp_path, written))
+    not_utf8 = os.fsdecode(b"\xe9.mp4")
+    assert np.array_equal(label_of(tmp_path, not_utf8), label_of(tmp_path, r"\xe9.mp4"))
+
+
+def test_a_font_of_the_system_shows_what_it_can(tmp_path):
+    try:
+        ImageFont.truetype("DejaVuSans.ttf")
+    except OSError:
+        pytest.skip("DejaVu is not installed")
+    assert not np.array_equal(label_of(tmp_path, "Ж"), label_of(tmp_path, r"\u0416"))
+    shown, written = "Ж\N{EGYPTIAN HIEROGLYPH A001}", r"Ж\U00013000"
+    assert np.array_equal(label_of(tmp_path, shown), label_of(tmp_path, written))
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [("jpg", "JPEG"), ("JPEG", "JPEG"), ("png", "PNG")])

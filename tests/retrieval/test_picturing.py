@@ -13,7 +13,8 @@ from PIL import Image
 from sora_search.datatypes import SearchAnswer, TimeSpan
 from sora_search.media.clips import Clip
 from sora_search.media.decoding import read_at
-from sora_search.media.probing import path_of, probe
+from sora_search.media.probing import probe
+from sora_search.media.rendering import PictureRow
 from sora_search.retrieval import picturing
 from sora_search.retrieval.picturing import CELL_SIDE, write_answer
 
@@ -41,6 +42,57 @@ def test_matching_frames_stand_beneath_those_of_the_query(library: Library, tmp_
     [expected] = read_at(query, [0.5], max_side=CELL_SIDE)
     shown = Image.fromarray(first.astype(np.uint8)).resize((96, 64))
     assert np.abs(np.asarray(shown).astype(float) - expected).mean() < 6
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[PictureRow]:
+    """The rows that were last to become a picture."""
+    rows: list[PictureRow] = []
+    monkeypatch.setattr(
+        picturing, "write_side_by_side", lambda path, given, **_: rows.extend(given)
+    )
+    return rows
+
+
+@pytest.mark.parametrize("error_s", [0.0, -0.004, 0.004, -0.04, 0.04, -0.09, 0.09])
+def test_a_range_that_is_hardly_off_shows_no_neighboring_frame(
+    library: Library, tmp_path: Path, drawn: list[PictureRow], error_s: float
+) -> None:
+    query = written(tmp_path / "query.mkv", Clip(library.clips["long-1"].frames[100:150], 10))
+    answer = library.ask(query, k=1)
+    (result,) = answer.results
+    [match] = result.matches
+    assert match.verified
+    told = replace(match, video_span=TimeSpan(10 + error_s, 15 + error_s))
+    write_answer(replace(answer, results=(replace(result, matches=(told,)),)), tmp_path / "a.png")
+    above, beneath = drawn
+    frames = library.clips["long-1"].frames.astype(float)
+
+    def number_of(picture: NDArray[np.uint8] | None) -> int:
+        return int(np.abs(frames - picture).mean(axis=(1, 2, 3)).argmin())
+
+    shown = [number_of(picture) for _, picture in above.cells]
+    assert shown == [number_of(picture) for _, picture in beneath.cells]
+    assert np.diff(shown).tolist() == [10] * 4
+
+
+def test_a_moment_is_shown_once(library: Library, tmp_path: Path, drawn: list[PictureRow]) -> None:
+    Image.fromarray(library.clips["long-0"].frames[173]).save(tmp_path / "frame.png")
+    answer = library.ask(tmp_path / "frame.png", k=1)
+    write_answer(answer, tmp_path / "answer.png", explain=True)
+    above, beneath, agreement = drawn
+    assert [caption for caption, _ in above.cells] == [""]
+    assert [caption for caption, _ in beneath.cells] == ["0:17.3"]
+    assert beneath.label.startswith("1.  copy")
+    assert len(agreement.cells) == 1
+
+
+def test_a_clip_of_few_frames_shows_each_once(
+    library: Library, tmp_path: Path, drawn: list[PictureRow]
+) -> None:
+    query = written(tmp_path / "query.mkv", Clip(library.clips["long-1"].frames[100:102], 10))
+    write_answer(SearchAnswer(probe(query), ()), tmp_path / "answer.png")
+    assert [caption for caption, _ in drawn[0].cells] == ["0:00.0", "0:00.2"]
 
 
 def test_an_explanation_adds_heat_maps_and_the_alignment(library: Library, tmp_path: Path) -> None:
@@ -78,13 +130,9 @@ def test_missing_file_leaves_gray_cells(library: Library, tmp_path: Path) -> Non
     assert len(_picture_strips(gone)) == 1
 
 
-def test_captions_say_what_the_table_says(library: Library, tmp_path: Path, monkeypatch) -> None:
-    labels = []
-    monkeypatch.setattr(
-        picturing,
-        "write_side_by_side",
-        lambda path, rows, **_: labels.extend(row.label for row in rows),
-    )
+def test_captions_say_what_the_table_says(
+    library: Library, tmp_path: Path, drawn: list[PictureRow]
+) -> None:
     query = written(tmp_path / "query.mkv", Clip(library.clips["long-1"].frames[100:150], 10))
     answer = library.ask(query, min_score=0.5)
     (result,) = answer.results
@@ -92,7 +140,7 @@ def test_captions_say_what_the_table_says(library: Library, tmp_path: Path, monk
     for verified, said in ((None, "not verified"), (False, "frames differ"), (True, "verified: ")):
         told = replace(result, matches=(replace(match, verified=verified),))
         write_answer(replace(answer, results=(told,)), tmp_path / "answer.png")
-        assert said in labels[-1]
+        assert said in drawn[-1].label
 
 
 def test_answer_without_results_shows_the_query(library: Library, tmp_path: Path) -> None:
@@ -114,19 +162,3 @@ def test_other_suffix_is_refused(library: Library, tmp_path: Path) -> None:
     answer = library.ask(library.folder / "short-0.mkv", k=1)
     with pytest.raises(ValueError, match="jpg"):
         write_answer(answer, tmp_path / "answer.txt")
-
-
-def test_a_moment_is_shown_once(library: Library, tmp_path: Path) -> None:
-    query = written(tmp_path / "query.mkv", Clip(library.clips["long-1"].frames[100:150], 10))
-    answer = library.ask(query, min_score=0.5)
-    [result] = answer.results
-    [match] = result.matches
-    moment = replace(match, video_span=TimeSpan(12.0, 12.1), query_span=None)
-    asked = replace(answer, results=(replace(result, matches=(moment,)),))
-    picture = pixels_of(write_answer(asked, tmp_path / "answer.png"))
-    assert picture.shape[1] < 2 * CELL_SIDE + 24
-    [expected] = read_at(path_of(result.uri), [12.05], max_side=CELL_SIDE)
-    top = _picture_strips(picture)[-1]
-    shown = picture[top : top + CELL_SIDE * 64 // 96, 8 : 8 + CELL_SIDE]
-    small = np.asarray(Image.fromarray(shown).resize((96, 64))).astype(float)
-    assert np.abs(small - expected).mean() < 6

@@ -294,10 +294,35 @@ def test_missing_and_doubled_files_still_answer(tmp_path: Path) -> None:
         assert first.uri == (folder / "gone.mkv").as_uri()
         assert first.missing
         assert first.kind == "copy"
+        written(folder / "gone.mkv", clip)
+        assert not search(index, query, encoder=encoder).results[0].missing
         double = search(index, folder / "there.mkv", encoder=encoder).results[0]
         assert {double.uri, *double.other_uris} == {
             (folder / name).as_uri() for name in ("there.mkv", "there too.mkv")
         }
+
+
+def test_a_file_that_is_gone_since_it_was_indexed_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    encoder = PixelEncoder()
+    clip = wandering_clip(962, 12)
+    first = written(folder / "first.mkv", clip)
+    second = Path(shutil.copy(first, folder / "second.mkv"))
+    query = written(tmp_path / "query.mkv", Clip(clip.frames[20:80], 10))
+    with VideoIndex.open_or_create(tmp_path / "index", encoder=encoder) as index:
+        index_videos(index, [folder], encoder=encoder)
+        found = search(index, query, encoder=encoder).results[0]
+        assert (found.uri, found.other_uris) == (first.as_uri(), (second.as_uri(),))
+        first.unlink()
+        found = search(index, query, encoder=encoder).results[0]
+        assert (found.uri, found.other_uris) == (second.as_uri(), (first.as_uri(),))
+        assert not found.missing
+        assert "gone" not in found.matches[0].describe()
+        second.unlink()
+        found = search(index, query, encoder=encoder).results[0]
+        assert (found.missing, found.verified) == (True, None)
+        assert found.matches[0].describe() == "not verified: its file is gone"
 
 
 def test_index_with_one_video_and_with_none(tmp_path: Path) -> None:

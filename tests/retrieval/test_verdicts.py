@@ -101,7 +101,9 @@ def test_a_match_comes_first_found_or_not_and_keeps_the_ranges_that_were_found(l
 
 def test_seconds_that_frames_refute_are_not_those_of_a_match(library, monkeypatch):
     monkeypatch.setattr(judging, "verify_match", lambda *sides, **options: Verification(False))
-    assert [match.verified for match in asked(library)["lone"].matches] == [False]
+    refuted = asked(library)["lone"]
+    assert [match.verified for match in refuted.matches] == [False]
+    assert refuted.coverage == 0.0
     decide(library, "match", "lone")
     assert asked(library)["lone"].matches == ()
 
