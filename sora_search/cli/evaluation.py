@@ -10,7 +10,6 @@ import typer
 
 import sora_search as ss
 from sora_search.cli.options import (
-    PICTURE_SUFFIXES,
     ConfigOption,
     DeviceOption,
     JsonOption,
@@ -19,8 +18,8 @@ from sora_search.cli.options import (
     VerboseOption,
     load_shared,
     num_cores,
-    require_parent,
     require_paths,
+    require_picture,
     set_up_logging,
 )
 from sora_search.cli.output import (
@@ -99,9 +98,7 @@ def evaluate_command(
             f"--negatives {negatives}, --seed {seed}"
         )
     if save is not None:
-        if save.suffix.lower() not in PICTURE_SUFFIXES:
-            raise ConfigError(f"--save {str(save)!r} must end in {', '.join(PICTURE_SUFFIXES)}")
-        require_parent(save)
+        require_picture(save)
     names = edits_named(edits)
     suite = halved(videos, seed=seed)
     encoder = ss.load_encoder(shared.model, device=shared.device)

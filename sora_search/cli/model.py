@@ -15,7 +15,6 @@ import sora_search as ss
 from sora_search import config
 from sora_search.cli.commands import SoraTyper
 from sora_search.cli.options import (
-    PICTURE_SUFFIXES,
     ConfigOption,
     DeviceOption,
     JobsOption,
@@ -27,6 +26,7 @@ from sora_search.cli.options import (
     load_shared,
     num_cores,
     require_paths,
+    require_picture,
     set_up_logging,
 )
 from sora_search.cli.output import format_bytes, print_json, print_line, table_lines, to_object
@@ -405,8 +405,8 @@ def evaluate_command(
 
     set_up_logging(verbose=verbose, quiet=quiet)
     require_paths(data)
-    if save is not None and save.suffix.lower() not in PICTURE_SUFFIXES:
-        raise ConfigError(f"--save {str(save)!r} must end in {', '.join(PICTURE_SUFFIXES)}")
+    if save is not None:
+        require_picture(save)
     shared = load_shared(config_file, model=model, device=device)
     if unknown := sorted(set(suite) - set(SUITES)):
         raise ConfigError(f"--suite {unknown[0]!r}: there are {', '.join(SUITES)}")

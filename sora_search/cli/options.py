@@ -162,6 +162,17 @@ def require_paths(paths: list[Path]) -> None:
             raise ConfigError(f"no such file or folder: {str(path)!r}")
 
 
+def require_picture(save: Path) -> None:
+    """Refuse what cannot become a picture, before the work and not after it.
+
+    Raises:
+        ConfigError: If its suffix is none of a picture, or it has no folder to lie in.
+    """
+    if save.suffix.lower() not in PICTURE_SUFFIXES:
+        raise ConfigError(f"--save {str(save)!r} must end in {', '.join(PICTURE_SUFFIXES)}")
+    require_parent(save)
+
+
 def require_files(paths: list[Path]) -> None:
     """The same for what cannot be a folder.
 

@@ -79,14 +79,16 @@ def change_model(folder: Path, catalog: Catalog, encoder: VideoEncoder) -> None:
 
     The FAISS file goes first: killed in between, the next writer builds it again.
     """
-    _forget_vectors_file(folder, catalog)
+    before = catalog.state()
+    assert before is not None
+    _forget_vectors_file(folder, before)
     catalog.change_model(model_id=encoder.model_id, dim=encoder.dim, sampling=_sampling_of(encoder))
-    _forget_vectors_file(folder, catalog)
+    after = catalog.state()
+    assert after is not None
+    _forget_vectors_file(folder, after)
 
 
-def _forget_vectors_file(folder: Path, catalog: Catalog) -> None:
-    state = catalog.state()
-    assert state is not None
+def _forget_vectors_file(folder: Path, state: CatalogState) -> None:
     manifest = manifest_of(state, None)
     write_manifest(folder, manifest)
     delete_stale_files(folder, manifest)
@@ -116,9 +118,9 @@ def tidy(folder: Path, state: CatalogState) -> None:
     # the FAISS file already, for other vectors. The file must never count again.
     is_ahead = manifest is not None and manifest.generation > state.generation
     if is_new or is_ahead:
-        manifest = manifest_of(state, None)
-        write_manifest(folder, manifest)
-    delete_stale_files(folder, manifest)
+        _forget_vectors_file(folder, state)
+    else:
+        delete_stale_files(folder, manifest)
 
 
 def _sampling_of(encoder: VideoEncoder) -> dict[str, Any]:

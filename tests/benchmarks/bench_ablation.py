@@ -28,7 +28,7 @@ import torch
 
 from sora_search.datatypes import FrameBatch, VideoEmbedding
 from sora_search.learning.datasets import ClipDataset, FrameStore
-from sora_search.learning.evaluation import EvaluationReport, evaluate
+from sora_search.learning.evaluation import CHOOSING_LABELS, EvaluationReport, evaluate
 from sora_search.learning.phases import TrainConfig
 from sora_search.learning.training import train
 from sora_search.media.clips import resize_frames
@@ -128,7 +128,7 @@ def measured_clips(data: Path, output: Path) -> Path:
         writer = csv.writer(file)
         writer.writerow(columns)
         for clip in every:
-            labelled = clip.label.startswith(("ucf:", "fight:", "golf", "sky:"))
+            labelled = clip.label.startswith(CHOOSING_LABELS)
             if clip.split != "train" or labelled:
                 values = {**asdict(clip), "path": clip.path.absolute()}
                 writer.writerow([values[name] for name in columns])
@@ -186,7 +186,6 @@ def learn(variant: Variant, arguments: argparse.Namespace, store: FrameStore) ->
         chain_steps=arguments.chain_steps,
         meaning_steps=arguments.meaning_steps,
         meaning_views=2,
-        label_weight=0.0 if variant.labels == 0 else TrainConfig().label_weight,
     )
     config = replace(config, **variant.settings)
     init: list[str | Path] = []
