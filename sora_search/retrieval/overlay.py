@@ -185,7 +185,7 @@ class Window:
                 frame = np.asarray(smaller, np.uint8)
             laid = cv2.warpPerspective(
                 frame,
-                _FROM_MIDDLES @ matrix @ np.linalg.inv(_FROM_MIDDLES),
+                FROM_MIDDLES @ matrix @ np.linalg.inv(FROM_MIDDLES),
                 self.covered.shape[::-1],
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                 borderMode=cv2.BORDER_REPLICATE,
@@ -195,7 +195,7 @@ class Window:
 
 
 # OpenCV counts from the middle of the first pixel.
-_FROM_MIDDLES = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
+FROM_MIDDLES = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
 
 
 def count_alike(

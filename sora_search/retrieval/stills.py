@@ -7,15 +7,22 @@ That tells the moment, and where some of the picture changes it tells the footag
 The other way round, an indexed video of a single frame is looked for in the query.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.datatypes import TimeSpan
 from sora_search.retrieval.footage import Footage
 from sora_search.retrieval.geometry import TOLERANCE
-from sora_search.retrieval.overlay import GRID_POINTS, SAME_BLOCK, Window, correlate_blocks
+from sora_search.retrieval.overlay import (
+    FROM_MIDDLES,
+    GRID_POINTS,
+    SAME_BLOCK,
+    Window,
+    correlate_blocks,
+)
 from sora_search.retrieval.placement import (
     MIN_CELLS,
     Placement,
@@ -47,6 +54,12 @@ not by `EXACT_LIKENESS`."""
 
 MIN_LIVE = 4
 """Blocks that change, of about 80, below which what changes may agree by chance."""
+
+TONE_DEGREE = 3
+"""Of the curve from the gray levels of one side to those of the other: a gamma bends it."""
+
+MAX_ALIGNING_STEPS, ALIGNING_BLUR = 40, 5
+"""Of fitting a geometry to the pixels, and the side in pixels of the blur before."""
 
 SLACK = 0.03
 """The moment lasts as long as the video agrees with the picture as well, less this."""
@@ -102,9 +115,17 @@ def find_moments(query: Footage, video: Footage) -> list[Moment]:
     return moments
 
 
-def moment_of(query: Footage, video: Footage, placement: Placement) -> Moment:
-    """The moment at which both sides agree best in a geometry; one of them is a single frame."""
-    return _Pair(query, video).best_moment(placement)
+def moment_of(query: Footage, video: Footage, moment: Moment) -> Moment:
+    """A moment again, where more frames around it are known, in a geometry fitted to its pixels.
+
+    What is different at a moment is small, and edges that are off by a pixel hide it.
+    """
+    pair = _Pair(query, video)
+    again = pair.best_moment(moment.placement)
+    if again.likeness >= EXACT_LIKENESS:
+        return again
+    aligned = pair.aligned(again)
+    return again if aligned is None else max(again, aligned, key=lambda moment: moment.likeness)
 
 
 class _Pair:
@@ -153,6 +174,30 @@ class _Pair:
     def nearest(self, time_s: float) -> int:
         """The frame of the moving side at some time."""
         return int(self._moving.nearest(np.array([time_s]))[0])
+
+    def aligned(self, moment: Moment) -> Moment | None:
+        """The moment in a geometry fitted to its pixels; None where they lead nowhere.
+
+        Source: Evangelidis and Psarakis, TPAMI 2008 (ECC, which brightness does not matter to).
+        """
+        row = self.nearest(moment.middle_s)
+        query_row, video_row = (0, row) if self._is_query_still else (row, 0)
+        matrix = moment.placement.at(self._query.times_s[[query_row]])[0]
+        ours, theirs = self._query.frames[query_row].gray, self._video.frames[video_row].gray
+        try:
+            _, fitted = cv2.findTransformECC(
+                theirs,
+                ours,
+                (FROM_MIDDLES @ matrix @ np.linalg.inv(FROM_MIDDLES)).astype(np.float32),
+                cv2.MOTION_HOMOGRAPHY,
+                (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, MAX_ALIGNING_STEPS, 1e-4),
+                np.ones_like(ours),
+                ALIGNING_BLUR,
+            )
+        except cv2.error:  # it did not converge, or the pictures do not overlap
+            return None
+        matrix = np.linalg.inv(FROM_MIDDLES) @ np.asarray(fitted, np.float64) @ FROM_MIDDLES
+        return self.best_moment(replace(moment.placement, matrices=matrix[None]))
 
     def best_moment(self, placement: Placement) -> Moment:
         """The moment at which both sides agree best in a geometry."""
@@ -228,7 +273,7 @@ def _motion(still: Floats32, moving: Floats32, blocks: Integers, likeness: Float
     if is_live.mean() > MAX_LIVE and likeness.max() < EXACT_LIKENESS:
         return None
     points = is_live[blocks]
-    gain, offset = np.polyfit(still, moving[int(np.argmax(likeness))], 1)
-    ours, theirs = (gain * still + offset - mean)[points], different[:, points]
+    relit = np.polyfit(still, moving[int(np.argmax(likeness))], TONE_DEGREE)
+    ours, theirs = (np.polyval(relit, still) - mean)[points], different[:, points]
     scale = np.sqrt((ours**2).sum() * (theirs**2).sum(axis=1) + 1e-6)
     return np.asarray(theirs @ ours / scale, np.float64)

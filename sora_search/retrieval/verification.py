@@ -236,7 +236,7 @@ def _verify_still(
         elif query_span is not None:
             closer = reader.read(query_path, near, window, frames_per_s=QUERY_FRAMES_PER_S)
             sides = query.joined(closer), video
-        return moment_of(*sides, moment.placement)
+        return moment_of(*sides, moment)
 
     moment = max(map(refined, moments), key=lambda moment: moment.likeness)
     if moment.motion is None and moment.num_blocks < MIN_BLOCKS:
