@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -84,6 +85,8 @@ class TrainConfig:
     """Frames in a step of it, each in two views; to many comes another clip of their cluster."""
     copies_temperature: float = 0.06
     """Temperature of the contrast."""
+    copies_memory: int = 4096
+    """Vectors of earlier steps among which a frame has to find its copy, too."""
     contrast_weight: float = 1.0
     """Weight of two views of a frame finding each other."""
     spread_weight: float = 0.1
@@ -228,7 +231,14 @@ def _copies_phase(
     wanted = distillation.appearance_features(
         store, moments, device=config.device, on_progress=on_progress
     )
-    scaffold = nn.Linear(network.appearance_width, 1 if wanted is None else wanted.shape[2])
+    features = 1 if wanted is None else wanted.shape[2]
+    scaffold = nn.ModuleDict(
+        {
+            "seen": nn.Linear(network.appearance_width, features),
+            "memory": _Memory(config.copies_memory, network.config.identity_dim),
+        }
+    ).to(config.device)
+    memory = cast(_Memory, scaffold["memory"])
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = batch_rng(config, "copies", step)
@@ -246,25 +256,29 @@ def _copies_phase(
         edited = augmentation.edited_view(pairs[:, 1], other, size, generator)
         views = torch.cat([plain, edited]).contiguous(memory_format=torch.channels_last)
         maps = network.appearance(views, 1)
-        vectors = network.identity(maps)
+        vectors = network.identity(network.looks(maps))
+        clips = torch.from_numpy(chosen).to(config.device)
         terms = {
             "contrast": config.contrast_weight
             * losses_of.copy_contrast(
-                vectors[:num], vectors[num:], temperature=config.copies_temperature
+                vectors[:num],
+                vectors[num:],
+                temperature=config.copies_temperature,
+                others=memory.vectors,
+                is_wrong=memory.is_of_others(clips),
             ),
             "spread": config.spread_weight
             * losses_of.spread(vectors, torch.arange(num, device=config.device).repeat(2)),
         }
+        memory.keep(vectors, clips.repeat(2))
         if wanted is not None:
-            seen = scaffold(maps[-1].mean((2, 3)))
+            seen = scaffold["seen"](maps[-1].mean((2, 3)))
             target = torch.from_numpy(wanted[chosen, which]).to(config.device).repeat(2, 1)
             missed = 1 - functional.cosine_similarity(seen, target, dim=1).mean()
             terms["appearance"] = config.appearance_weight * missed
         return terms
 
-    if wanted is None:
-        return Phase(config.copies_steps, config.copies_rate, losses)
-    return Phase(config.copies_steps, config.copies_rate, losses, scaffold.to(config.device))
+    return Phase(config.copies_steps, config.copies_rate, losses, scaffold)
 
 
 def _meaning_phase(
@@ -414,6 +428,27 @@ def _computed_views(
         return torch.stack(moments), None
     hidden = torch.stack(wanted)
     return torch.stack(moments), functional.normalize(hidden - hidden.mean((0, 1)), dim=2)
+
+
+class _Memory(nn.Module):
+    """The vectors of the last steps and of which clip each is; a part of every checkpoint."""
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("vectors", torch.zeros(size, dim))
+        self.register_buffer("clips", torch.full((size,), -1))
+        self.vectors: Tensor
+        self.clips: Tensor
+
+    def is_of_others(self, clips: Tensor) -> Tensor:
+        """Which of the kept vectors are of other clips than each of `clips`, ``(N, M)``."""
+        return (self.clips >= 0) & (self.clips != clips[:, None])
+
+    def keep(self, vectors: Tensor, clips: Tensor) -> None:
+        """Take in the vectors of a step, and drop the oldest."""
+        size = len(self.clips)
+        self.vectors = torch.cat([vectors.detach(), self.vectors])[:size]
+        self.clips = torch.cat([clips, self.clips])[:size]
 
 
 class _FrameSampler:

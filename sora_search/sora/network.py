@@ -116,11 +116,13 @@ class ModelConfig(NetworkConfig):
     """Channels of its last map."""
     pooled_stages: bool = True
     """Pool the maps of all stages, not of the last alone."""
+    local_width: int = 128
+    """Local patterns looked for in each of the first two maps of appearance; 0 looks for none."""
     space_grid: int = 2
     """Windows a side that pooling adds to the whole picture; 1 switches the windows off."""
     time_scales: tuple[int, ...] = (4, 16)
     """Frames over which pooling averages, beside the moment itself; () switches it off."""
-    identity_hidden: int = 256
+    identity_hidden: int = 512
     """Width of the fully connected layer before the identity half."""
     meaning_hidden: int = 768
     """Width of the fully connected layer before the meaning half, for each scale of time."""
@@ -293,6 +295,38 @@ class SpacePooling(nn.Module):
         return torch.cat(pooled, 1)
 
 
+class LocalPooling(nn.Module):
+    """Where small patterns stand out most: many of them in the first maps, pooled by maximum.
+
+    A trunk that narrows as it goes forgets most of what a small place looks like, and copies
+    are told by such places too. So each of the first maps is widened once more, and the
+    maximum of each pattern taken over the whole picture and over the windows of a grid, as
+    in the listing of the user's document (`seed_network`).
+    Maps ``(N, C, H, W)`` become ``(N, width)``.
+
+    Args:
+        widths: Channels of the maps to look at, from the first on.
+        patterns: How many to look for in each.
+        grid: Windows a side; 1 switches them off.
+    """
+
+    def __init__(self, widths: list[int], patterns: int, grid: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.units = nn.ModuleList([ConvUnit(width, patterns) for width in widths])
+        self.width = len(widths) * patterns * (1 + (grid * grid if grid > 1 else 0))
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Maps ``(N, C, H, W)`` of every level to ``(N, width)``."""
+        pooled = []
+        for unit, x in zip(self.units, maps, strict=False):
+            windows = functional.max_pool2d(unit(x), x.shape[-1] // self.grid)
+            pooled.append(windows.flatten(1))
+            if self.grid > 1:
+                pooled.append(windows.amax((2, 3)))
+        return torch.cat(pooled, 1)
+
+
 class TimePooling(nn.Module):
     """Multi-scale pooling over time: the moment, and means over the last frames of the clip.
 
@@ -336,7 +370,11 @@ class HalvedNetwork(nn.Module, ABC):
     """Channels of the last map of the appearance pathway."""
 
     @abstractmethod
-    def identity(self, appearance: list[Tensor]) -> Tensor:
+    def looks(self, appearance: list[Tensor]) -> Tensor:
+        """What the identity half is made of: maps pooled over space, ``(B * T, W)``."""
+
+    @abstractmethod
+    def identity(self, looks: Tensor) -> Tensor:
         """Which footage each frame is, ``(B * T, identity_dim)``, unit rows."""
 
     @abstractmethod
@@ -356,7 +394,7 @@ class HalvedNetwork(nn.Module, ABC):
         """Clips ``(B, T, 3, S, S)`` in [0, 1] to vectors ``(B, T, D)``."""
         frames, clip_shape = clips.flatten(0, 1), (-1, self.config.clip_frames)
         appearance = self.appearance(frames, self.config.clip_frames)
-        identity = self.identity(appearance).unflatten(0, clip_shape)
+        identity = self.identity(self.looks(appearance)).unflatten(0, clip_shape)
         moments = self.moments(frames, appearance).unflatten(0, clip_shape)
         return torch.cat([identity, self.meaning(moments)], 2) * math.sqrt(0.5)
 
@@ -384,7 +422,14 @@ class SoraNetwork(HalvedNetwork):
             grid=config.space_grid,
             stages=config.pooled_stages,
         )
-        self.identity_hidden = FullyConnected(self.identity_pooling.width, config.identity_hidden)
+        self.identity_local = (
+            LocalPooling(self.appearance.widths[:2], config.local_width, config.space_grid)
+            if config.local_width
+            else None
+        )
+        width = self.identity_pooling.width
+        width += self.identity_local.width if self.identity_local else 0
+        self.identity_hidden = FullyConnected(width, config.identity_hidden)
         self.identity_out = nn.Linear(config.identity_hidden, config.identity_dim)
         self.time_pooling = TimePooling(config.time_scales, config.clip_frames)
         self.meaning_hidden = FullyConnected(config.motion_out, config.meaning_hidden)
@@ -392,10 +437,16 @@ class SoraNetwork(HalvedNetwork):
             config.meaning_hidden * (1 + len(config.time_scales)), config.meaning_dim
         )
 
-    def identity(self, appearance: list[Tensor]) -> Tensor:
+    def looks(self, appearance: list[Tensor]) -> Tensor:
+        """All maps pooled, and where local patterns stand out."""
+        whole: Tensor = self.identity_pooling(appearance)
+        if self.identity_local is None:
+            return whole
+        return torch.cat([whole, self.identity_local(appearance)], 1)
+
+    def identity(self, looks: Tensor) -> Tensor:
         """Which footage each frame is: the moment alone decides it."""
-        hidden = self.identity_hidden(self.identity_pooling(appearance))
-        half: Tensor = self.identity_out(hidden)
+        half: Tensor = self.identity_out(self.identity_hidden(looks))
         return functional.normalize(half, dim=1)
 
     def moments(self, frames: Tensor, appearance: list[Tensor] | None = None) -> Tensor:

@@ -85,20 +85,21 @@ class SeedNetwork(HalvedNetwork):
         self.meaning_hidden = FullyConnected(width, config.hidden)
         self.meaning_out = nn.Linear(config.hidden, config.meaning_dim)
 
-    def identity(self, appearance: list[Tensor]) -> Tensor:
+    def looks(self, appearance: list[Tensor]) -> Tensor:
+        """The map, pooled at all scales."""
+        windows = [cast(Tensor, pool(appearance[-1])).flatten(1) for pool in self.pools]
+        return torch.cat(windows, 1)
+
+    def identity(self, looks: Tensor) -> Tensor:
         """Which footage each frame is."""
-        half: Tensor = self.identity_out(self.identity_hidden(self._pooled(appearance)))
+        half: Tensor = self.identity_out(self.identity_hidden(looks))
         return functional.normalize(half, dim=1)
 
     def moments(self, frames: Tensor, appearance: list[Tensor] | None = None) -> Tensor:
-        """The map, pooled at all scales."""
-        return self._pooled(appearance or self.appearance(frames, self.config.clip_frames))
+        """The same that the identity half is made of."""
+        return self.looks(appearance or self.appearance(frames, self.config.clip_frames))
 
     def meaning(self, moments: Tensor) -> Tensor:
         """What each frame shows."""
         half: Tensor = self.meaning_out(self.meaning_hidden(moments))
         return functional.normalize(half, dim=2)
-
-    def _pooled(self, maps: list[Tensor]) -> Tensor:
-        windows = [cast(Tensor, pool(maps[-1])).flatten(1) for pool in self.pools]
-        return torch.cat(windows, 1)
