@@ -8,9 +8,16 @@ choice comes; shapes are ``(B, 3, H, W)`` where a docstring says nothing else.
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+
+
+def as_pixels(frames: NDArray[np.uint8]) -> Tensor:
+    """Frames ``(..., H, W, 3)`` as float32 ``(..., 3, H, W)`` in [0, 1]."""
+    return torch.from_numpy(frames).movedim(-1, -3).float().div_(255)
 
 
 def uniform(generator: torch.Generator, shape: tuple[int, ...], low: float, high: float) -> Tensor:

@@ -203,6 +203,10 @@ class FrameStore:
         left = ClipDataset(clips, dataset.root)
         return cls(left, frames[kept], tuple(failures.values()), cache_dir)
 
+    def load(self, clips: NDArray[np.int64], moments: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Frames `moments` ``(B, T)`` of `clips` ``(B,)``, as ``(B, T, S, S, 3)``."""
+        return np.stack([self.frames[c][m] for c, m in zip(clips, moments, strict=True)])
+
 
 def _size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None

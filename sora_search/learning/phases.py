@@ -4,6 +4,7 @@
     chain    the motion pathway end to end, from the teacher                 (needs a teacher)
     late     its late stages once more, on whole clips                       (needs a teacher)
     copies   the appearance pathway and the identity half, by contrast of edited copies
+    identity the identity half alone, by contrast among many more at a time
     meaning  the meaning half, from what the teacher makes of whole clips    (with a teacher)
              or by contrast of moments of one video, and from labels,
              of as many clips as have one                                    (without)
@@ -12,10 +13,8 @@ Every random choice of a step is drawn from the seed, the phase and the number o
 step, so that a step is the same whenever and however often it is made.
 """
 
-import hashlib
-import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
@@ -25,12 +24,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sora_search.datatypes import OnProgress, Progress
+from sora_search.datatypes import OnProgress
 from sora_search.errors import ConfigError
 from sora_search.learning import augmentation, distillation
 from sora_search.learning import losses as losses_of
+from sora_search.learning.augmentation import as_pixels
 from sora_search.learning.datasets import ClipDataset, FrameStore
 from sora_search.learning.distillation import Teacher
+from sora_search.learning.precomputing import (
+    even_moments,
+    looks_of_views,
+    moments_of_views,
+    spread_moments,
+)
 from sora_search.sora.network import HalvedNetwork, SoraNetwork
 
 PHASES = {
@@ -39,14 +45,12 @@ PHASES = {
     "late": ("motion.stages.2.", "motion.stages.3.", "motion.stages.4.", "motion.last."),
     "copies": ("appearance.", "identity_"),
     "meaning": ("meaning_",),
+    "identity": ("identity_hidden.", "identity_out."),
 }
 """Each phase with the prefixes of the parameters that it learns."""
 
 CENTRE_CLIPS = 64
 """Clips of which the mean of the teacher's hidden layer is taken."""
-
-TEACHER_SIZE = 128
-"""Side of the frames that the teacher is shown, also where a network wants smaller ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,14 @@ class TrainConfig:
     """Weight of spreading the vectors."""
     appearance_weight: float = 3.0
     """Weight of seeing in an edited frame what the second teacher sees in the plain one."""
+    identity_steps: int = 600
+    """Steps of learning the identity half alone."""
+    identity_rate: float = 2e-3
+    """Highest learning rate there."""
+    identity_frames: int = 1024
+    """Frames in a step of it, each of another clip, in two views."""
+    identity_views: int = 5
+    """Edited views of each frame it learns from, 2 or more."""
     meaning_steps: int = 2000
     """Steps of learning what happens."""
     meaning_rate: float = 2e-3
@@ -140,26 +152,6 @@ def batch_rng(config: TrainConfig, phase: str, step: int) -> np.random.Generator
     return np.random.default_rng([config.seed, list(PHASES).index(phase), step])
 
 
-def _load_clips(
-    store: FrameStore, clips: NDArray[np.int64], moments: NDArray[np.int64], device: str
-) -> Tensor:
-    """Frames `moments` ``(B, T)`` of `clips` ``(B,)`` as float32 ``(B, T, 3, S, S)`` in [0, 1]."""
-    frames = np.stack([store.frames[c][m] for c, m in zip(clips, moments, strict=True)])
-    return torch.from_numpy(frames).to(device).permute(0, 1, 4, 2, 3).float().div_(255)
-
-
-def spread_moments(
-    rng: np.random.Generator, num_clips: int, num_frames: int, stored: int
-) -> NDArray[np.int64]:
-    """Frames to look at, in order, ``(B, T)``: spread over a random stretch of each clip."""
-    moments = np.empty((num_clips, num_frames), np.int64)
-    for i in range(num_clips):
-        length = rng.uniform(min(num_frames, stored) * 0.75, stored)
-        start = rng.uniform(0, stored - length)
-        moments[i] = start + (np.arange(num_frames) + rng.uniform(0.2, 0.8)) * length / num_frames
-    return moments.clip(0, stored - 1)
-
-
 def _distillation_phase(
     config: TrainConfig,
     network: HalvedNetwork,
@@ -188,7 +180,7 @@ def _distillation_phase(
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         chosen = rng.choice(len(weights), num_clips, p=weights)
         moments = spread_moments(rng, len(chosen), num_frames, store.frames.shape[1])
-        clips = _load_clips(store, chosen, moments, config.device)
+        clips = as_pixels(store.load(chosen, moments)).to(config.device)
         frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
         frames = frames.contiguous(memory_format=torch.channels_last)
         return frames, teacher.maps(frames, num_frames)
@@ -227,7 +219,7 @@ def _copies_phase(
     sampler = _FrameSampler(store)
     size = network.config.frame_size
     num, stored = config.frames_per_step, store.frames.shape[1]
-    moments = np.arange(stored // 8, stored, stored // 4)
+    moments = even_moments(stored)
     wanted = distillation.appearance_features(
         store, moments, device=config.device, on_progress=on_progress
     )
@@ -247,7 +239,8 @@ def _copies_phase(
         which = rng.integers(0, len(moments), num)
         # The other side of a pair is seldom sampled at the very same frame.
         nearby = (moments[which] + rng.integers(-1, 2, num)).clip(0, stored - 1)
-        pairs = _load_clips(store, chosen, np.stack([moments[which], nearby], 1), config.device)
+        shown = np.stack([moments[which], nearby], 1)
+        pairs = as_pixels(store.load(chosen, shown)).to(config.device)
         frames, other = pairs[:, 0], pairs[:, 0].roll(1, 0)
         # Half of the pairs are what a search meets, edited against plain; half are harder.
         plain = augmentation.plain_view(frames, size, generator)
@@ -258,18 +251,9 @@ def _copies_phase(
         maps = network.appearance(views, 1)
         vectors = network.identity(network.looks(maps))
         clips = torch.from_numpy(chosen).to(config.device)
-        terms = {
-            "contrast": config.contrast_weight
-            * losses_of.copy_contrast(
-                vectors[:num],
-                vectors[num:],
-                temperature=config.copies_temperature,
-                others=memory.vectors,
-                is_wrong=memory.is_of_others(clips),
-            ),
-            "spread": config.spread_weight
-            * losses_of.spread(vectors, torch.arange(num, device=config.device).repeat(2)),
-        }
+        terms = _contrast_of_copies(
+            config, vectors, others=memory.vectors, is_wrong=memory.is_of_others(clips)
+        )
         memory.keep(vectors, clips.repeat(2))
         if wanted is not None:
             seen = scaffold["seen"](maps[-1].mean((2, 3)))
@@ -281,6 +265,56 @@ def _copies_phase(
     return Phase(config.copies_steps, config.copies_rate, losses, scaffold)
 
 
+def _identity_phase(
+    config: TrainConfig,
+    network: HalvedNetwork,
+    store: FrameStore,
+    teacher: Teacher | None,
+    on_progress: OnProgress | None,
+) -> Phase:
+    del teacher
+    looks = looks_of_views(
+        network,
+        store,
+        num_views=config.identity_views,
+        seed=config.seed,
+        device=config.device,
+        on_progress=on_progress,
+    )
+    num_clips, num_moments, num_views, _ = looks.shape
+    num = min(config.identity_frames, num_clips)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        rng = batch_rng(config, "identity", step)
+        clips = rng.choice(num_clips, num, replace=False)
+        moments = rng.integers(0, num_moments, num)
+        # As in `copies`, half of the pairs are an edited view and a plain one, half two edited.
+        first = rng.integers(1, num_views, num)
+        second = 1 + (first - 1 + rng.integers(1, num_views - 1, num)) % (num_views - 1)
+        second[::2] = 0
+        chosen = (torch.from_numpy(rows) for rows in np.tile((clips, moments), 2))
+        pair = looks[(*chosen, torch.from_numpy(np.concatenate([first, second])))]
+        vectors = network.identity(pair.to(config.device).float())
+        return _contrast_of_copies(config, vectors)
+
+    return Phase(config.identity_steps, config.identity_rate, losses)
+
+
+def _contrast_of_copies(
+    config: TrainConfig, vectors: Tensor, **others: Tensor
+) -> dict[str, Tensor]:
+    """The terms of two views of N frames, one after the other ``(2N, D)``; `others` as there."""
+    num = len(vectors) // 2
+    contrast = losses_of.copy_contrast(
+        vectors[:num], vectors[num:], temperature=config.copies_temperature, **others
+    )
+    frames = torch.arange(num, device=vectors.device).repeat(2)
+    return {
+        "contrast": config.contrast_weight * contrast,
+        "spread": config.spread_weight * losses_of.spread(vectors, frames),
+    }
+
+
 def _meaning_phase(
     config: TrainConfig,
     network: HalvedNetwork,
@@ -290,7 +324,15 @@ def _meaning_phase(
 ) -> Phase:
     weights = store.dataset.weights()
     num = min(config.meaning_clips, len(weights))
-    moments, wanted = _meaning_views(config, network, store, teacher, on_progress)
+    moments, wanted = moments_of_views(
+        network,
+        store,
+        teacher,
+        num_views=config.meaning_views,
+        seed=config.seed,
+        device=config.device,
+        on_progress=on_progress,
+    )
     labels, groups = label_numbers(store.dataset)
     scaffold: nn.Module = nn.Identity()
     if wanted is not None:
@@ -343,91 +385,6 @@ def label_numbers(dataset: ClipDataset) -> tuple[NDArray[np.int64], NDArray[np.i
     group_of = {name: i for i, name in enumerate(dict.fromkeys(c.group for c in dataset))}
     labels = np.array([label_of.get(clip.label, -1) for clip in dataset], np.int64)
     return labels, np.array([group_of[clip.group] for clip in dataset], np.int64)
-
-
-def _meaning_views(
-    config: TrainConfig,
-    network: HalvedNetwork,
-    store: FrameStore,
-    teacher: Teacher | None,
-    on_progress: OnProgress | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Some views of each clip, through the pathways once, for they no longer change.
-
-    What was computed once is kept beside the frames: it takes longer than learning from it.
-
-    Returns:
-        Moments ``(N, V, T, W)`` in float16 and, with a teacher, its hidden layer ``(N, V, E)``,
-        centred over all clips, unit rows.
-    """
-    path = None
-    if store.cache_dir is not None:
-        path = store.cache_dir / f"views-{_views_digest(config, network, store, teacher)}.pt"
-        if path.exists():
-            moments, wanted = torch.load(path, weights_only=True)
-            return moments, wanted
-    views = _computed_views(config, network, store, teacher, on_progress)
-    if path is not None:
-        partial_path = path.with_suffix(".partial")
-        torch.save(views, partial_path)
-        os.replace(partial_path, path)
-    return views
-
-
-def _views_digest(
-    config: TrainConfig, network: HalvedNetwork, store: FrameStore, teacher: Teacher | None
-) -> str:
-    """Of all that the views depend on."""
-    model = network.config
-    # Time is pooled afterwards.
-    shape = sorted((k, v) for k, v in asdict(model).items() if k not in ("name", "time_scales"))
-    digest = hashlib.sha256(
-        f"{config.seed} {config.meaning_views} {len(store.dataset)} {shape}".encode()
-    )
-    digest.update(store.frames[:: max(1, len(store.frames) // 8), 0].tobytes())
-    for module in (network, teacher):
-        for key, x in module.state_dict().items() if module is not None else ():
-            if not key.startswith(("meaning_", "identity_")):  # what is learned on them
-                digest.update(f"{key} {tuple(x.shape)} ".encode())
-                digest.update(x.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-@torch.no_grad()
-def _computed_views(
-    config: TrainConfig,
-    network: HalvedNetwork,
-    store: FrameStore,
-    teacher: Teacher | None,
-    on_progress: OnProgress | None,
-) -> tuple[Tensor, Tensor | None]:
-    network.eval()
-    model = network.config
-    size = max(model.frame_size, TEACHER_SIZE)
-    if teacher is not None:
-        to_channels_last(teacher.to(config.device))
-    moments, wanted = [], []
-    for i in range(len(store.dataset)):
-        rng = np.random.default_rng([config.seed, list(PHASES).index("meaning"), 1, i])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        chosen = np.full(config.meaning_views, i)
-        shown = spread_moments(rng, len(chosen), model.clip_frames, store.frames.shape[1])
-        clips = _load_clips(store, chosen, shown, config.device)
-        frames = augmentation.teaching_view(clips, size, generator).flatten(0, 1)
-        frames = frames.contiguous(memory_format=torch.channels_last)
-        if teacher is not None:
-            last = teacher.maps(frames, model.clip_frames)[-1][0]
-            wanted.append(teacher.hidden(last, model.clip_frames).cpu())
-        if model.frame_size < size:
-            frames = functional.interpolate(frames, (model.frame_size,) * 2, mode="area")
-        pooled = network.moments(frames)
-        moments.append(pooled.unflatten(0, (-1, model.clip_frames)).half().cpu())
-        if on_progress is not None:
-            on_progress(Progress("looking at clips", i + 1, len(store.dataset)))
-    if not wanted:
-        return torch.stack(moments), None
-    hidden = torch.stack(wanted)
-    return torch.stack(moments), functional.normalize(hidden - hidden.mean((0, 1)), dim=2)
 
 
 class _Memory(nn.Module):
@@ -485,4 +442,5 @@ PHASE_MAKERS: dict[str, PhaseMaker] = {
     "late": partial(_distillation_phase, name="late"),
     "copies": _copies_phase,
     "meaning": _meaning_phase,
+    "identity": _identity_phase,
 }

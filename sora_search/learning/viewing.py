@@ -8,15 +8,15 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sora_search.datatypes import FrameBatch, OnProgress, Progress, TimeSpan
 from sora_search.errors import MediaError
 from sora_search.learning import augmentation
+from sora_search.learning.augmentation import as_pixels
 from sora_search.learning.copies import mapped
 from sora_search.learning.datasets import STORED_FRAMES, Clip, decode_clip
 from sora_search.learning.figures import Rows, video_vector
-from sora_search.learning.phases import spread_moments
+from sora_search.learning.precomputing import spread_moments
 from sora_search.media.clips import resize_frames
 from sora_search.media.probing import probe
 from sora_search.sora.encoder import EncoderSpec, SoraEncoder
@@ -158,11 +158,11 @@ def _views_of(task: _Look) -> Rows | str:
         plain = piece[np.arange(sampling.min_frames) * len(piece) // sampling.min_frames]
         views = [resize_frames(plain, size)]
         moments = spread_moments(rng, task.num_views, sampling.min_frames, len(piece))
-        frames = _as_tensor(piece[moments])
+        frames = as_pixels(piece[moments])
         if task.lesson == "labels":
             changed = augmentation.teaching_view(frames, size[0], generator)
         else:
-            ground = _as_tensor((piece if other is None else other)[moments])
+            ground = as_pixels((piece if other is None else other)[moments])
             changed = augmentation.edited_clip_view(frames, ground, size[0], generator)
         views += list((changed * 255).round().byte().permute(0, 1, 3, 4, 2).numpy())
         rows.append([_vector(view, encoder) for view in views])
@@ -194,10 +194,6 @@ def _decoded_pieces(
         return pieces
     whole = decode_clip(clip, STORED_FRAMES)
     return whole if isinstance(whole, str) else [whole]
-
-
-def _as_tensor(frames: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(frames).permute(0, 1, 4, 2, 3).float() / 255
 
 
 def _vector(frames: NDArray[np.uint8], encoder: SoraEncoder) -> Rows:

@@ -90,9 +90,11 @@ CLEAR_APPEARANCE, RETRY_APPEARANCE, ODD_APPEARANCE, RETRY_CONTRAST = 0.95, 0.75,
 around it, where motion stands out by the last or appearance is below the third, at odds with
 the geometry: panning cameras had .15 to .5 at first and .5 to 1.0 then."""
 
-STILL_APPEARANCE, SURE_STILL = 0.9, 0.9
+STILL_APPEARANCE, SURE_STILL = 0.9, 0.97
 """A still picture is a moment of the footage if so much looks the same and, of what changes in the
-footage, so much is there as it is at that moment."""
+footage, so much is there as it is at that moment. Of 330 stills of the second halves of 66 videos
+6 agreed with the first halves by .95 (a gesture that is made again), none by .97; of 330 of the
+first halves 318 did, of those relit three in five, of those cropped two."""
 
 NEAR_S = 0.2
 """Around the moment of a still picture all frames are looked at."""
