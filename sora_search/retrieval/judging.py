@@ -5,6 +5,7 @@ of a second each, so a limited number of videos is looked at, the most promising
 and what was not looked at is told on trust, with a lower score.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -199,7 +200,8 @@ def _file_of(index: VideoIndex, video_id: int) -> Path | None:
         uris = index.video(video_id).uris
     except VideoNotIndexedError:  # removed while we searched
         return None
-    return next((path for path in map(path_of, uris) if path.is_file()), None)
+    # A folder that may not be entered is an answer here, and to `Path.is_file` an error.
+    return next((path for path in map(path_of, uris) if os.path.isfile(path)), None)
 
 
 def _on_trust(ranges: Sequence[FoundRange], reason: str) -> Iterator[Match]:

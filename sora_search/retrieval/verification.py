@@ -134,6 +134,10 @@ class Verification:
     edit: FoundEdit | None = None
     placement: Placement | None = None
 
+    @property
+    def _is_of_a_still(self) -> bool:
+        return self.match is not None and None in (self.match.query_span, self.match.video_span)
+
     def reason(self) -> str:
         """What decided, in words."""
         if self.edit is None:
@@ -143,6 +147,11 @@ class Verification:
         if self.is_same:
             return "geometry, appearance and what moves agree"
         if self.motion is None:
+            if self.is_same is None and self._is_of_a_still:
+                return (
+                    "same scene, but hardly anything or nearly everything changes in it: "
+                    "no moment can be told from another"
+                )
             if self.is_same is None:
                 return "same scene, but nothing moves that could tell takes apart"
             return f"of the picture only {self.appearance:.0%} looks the same".replace("%", " %")
