@@ -31,9 +31,10 @@ MIN_CONFIRMED = 0.75
 REPETITION_MOTION = 0.1
 """How much less motion agrees where an exercise is done again: .75 beside 1.00, .76 beside .94."""
 
-MIN_LOOKS, S_A_LOOK = 6, 8.0
+MIN_LOOKS, S_A_LOOK, FURTHER_LOOKS = 6, 8.0, 12
 """So many videos are looked at, and so many ranges of each; of a film, which may be made of pieces
-of many videos, one for each so many seconds. This bounds the time of a search."""
+of many videos, one for each so many seconds; and so many more videos where a search that already
+looks closer has confirmed none. This bounds the time of a search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,11 @@ class Judgment:
     matches: dict[int, list[Match]]
     rejected: list[tuple[int, Match]]
 
+    @property
+    def is_any_confirmed(self) -> bool:
+        """Whether frames confirm a range of any video."""
+        return any(match.verified for told in self.matches.values() for match in told)
+
 
 def judge(
     index: VideoIndex,
@@ -110,6 +116,7 @@ def judge(
     found: Mapping[int, Sequence[FoundRange]],
     *,
     at_most: int = MIN_LOOKS,
+    further: int = 0,
     bounds: TimeSpan | None = None,
     on_progress: OnProgress | None = None,
 ) -> Judgment:
@@ -121,6 +128,7 @@ def judge(
         query_path: The query file.
         found: Ranges of each video, from `without_echoes`.
         at_most: How many videos to look at, and how many ranges of each.
+        further: How many more videos to look at while none is confirmed.
         bounds: The part of the query that is searched; None for all of it.
         on_progress: Told after each video looked at.
 
@@ -131,10 +139,13 @@ def judge(
     """
     order = sorted(found, key=lambda video_id: (-found[video_id][0].strength, video_id))
     judgment = Judgment({}, [])
+    num_looks = min(len(order), at_most + further)
     for place, video_id in enumerate(order):
         path = _file_of(index, video_id)
-        if place >= at_most:
-            reason = f"not among the {at_most} looked at"
+        if place >= at_most and judgment.is_any_confirmed:
+            num_looks = min(num_looks, place)
+        if place >= num_looks:
+            reason = f"not among the {num_looks} looked at"
             matches = list(_on_trust(found[video_id], reason))
         elif path is None:
             matches = list(_on_trust(found[video_id], "its file is gone"))
@@ -152,8 +163,8 @@ def judge(
             for match in matches
             if not any(_is_echo(_sides_of(match), _sides_of(other)) for other in told)
         )
-        if on_progress is not None and place < at_most:
-            on_progress(Progress("looking", place + 1, min(len(order), at_most)))
+        if on_progress is not None and place < num_looks:
+            on_progress(Progress("looking", place + 1, num_looks))
     return judgment
 
 

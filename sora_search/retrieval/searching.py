@@ -46,6 +46,7 @@ from sora_search.retrieval.alignment import MAX_CELLS, AlignedSpan, align_videos
 from sora_search.retrieval.candidates import Candidate, find_candidates
 from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.judging import (
+    FURTHER_LOOKS,
     FoundRange,
     Judgment,
     judge,
@@ -161,16 +162,23 @@ def search(
     bounds = _span_of(embedding)
     at_most = max_looks(bounds.duration_s if bounds else 0.0)
 
-    def judged_of(found: Mapping[int, Sequence[FoundRange]]) -> Judgment:
+    def judged_of(found: Mapping[int, Sequence[FoundRange]], further: int = 0) -> Judgment:
         return judge(
-            index, reader, query, found, at_most=at_most, bounds=bounds, on_progress=on_progress
+            index,
+            reader,
+            query,
+            found,
+            at_most=at_most,
+            further=further,
+            bounds=bounds,
+            on_progress=on_progress,
         )
 
     judged = judged_of(searching.copies(views, on_progress=on_progress))
     matches, rejected = judged.matches, judged.rejected
     if not any(_is_found(match) for found in matches.values() for match in found):
         closer = searching.copies(closer_views(query, encoder, span=span))
-        judged = judged_of(closer)
+        judged = judged_of(closer, FURTHER_LOOKS)
         matches = {**matches, **_confirmed(judged.matches)}
         rejected = [*rejected, *judged.rejected]
     found = {

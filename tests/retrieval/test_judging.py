@@ -99,6 +99,24 @@ def test_seconds_confirmed_at_one_place_are_tried_elsewhere_with_that_geometry(
     assert known[2] is None
 
 
+@pytest.mark.parametrize(("further", "num_looks"), [(0, 1), (1, 2), (3, 3)])
+def test_while_none_is_confirmed_further_videos_are_looked_at(
+    library: Library, monkeypatch: pytest.MonkeyPatch, further: int, num_looks: int
+) -> None:
+    looks = watched_looks(monkeypatch)
+    path = library.folder / "long-0.mkv"
+    # The right one is the third; a fourth has not to be looked at.
+    names = ["long-1", "short-0", "long-0", "short-1"]
+    ids = [library.index.find((library.folder / f"{n}.mkv").as_uri()).video_id for n in names]
+    ranges = {i: [found((1, 3), (1, 3), 0.9 - 0.1 * place)] for place, i in enumerate(ids)}
+    judged = judge(library.index, FootageReader(), path, ranges, at_most=1, further=further)
+    assert len(looks) == num_looks
+    assert judged.is_any_confirmed == (num_looks == 3)
+    assert judged.matches[ids[3]][0].evidence is not None
+    reason = judged.matches[ids[3]][0].evidence.reason
+    assert reason == f"not among the {num_looks} looked at"
+
+
 def test_where_vectors_see_no_movement_frames_search_all_of_the_range(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
