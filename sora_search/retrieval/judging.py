@@ -262,12 +262,12 @@ class _Pair:
             tried = [self._verify(found, half) for half in halves]
             confirmed = [half_seen for half_seen in tried if half_seen.is_same]
             if confirmed:
-                yield from (_match(ranges, found.strength, half_seen) for half_seen in confirmed)
+                yield from (match_of(ranges, found.strength, half_seen) for half_seen in confirmed)
                 return
         if found.span.diagonals and not seen.is_same:
             # Where nothing moves all of both ranges is as alike as what was looked at.
             seen = replace(seen, match=None)
-        yield _match(ranges, found.strength, seen)
+        yield match_of(ranges, found.strength, seen)
 
     def _verify(self, found: FoundRange, spans: _Sides) -> Verification:
         match = Match(*spans, found.strength)
@@ -306,7 +306,8 @@ def _is_part(span: TimeSpan, other: TimeSpan) -> bool:
     return span.overlap_s(other) >= span.duration_s / 2
 
 
-def _match(ranges: _Sides, strength: float, seen: Verification) -> Match:
+def match_of(ranges: _Sides, strength: float, seen: Verification) -> Match:
+    """What frames say of ranges of that strength, with the score that it makes."""
     spans = seen.match or Match(*ranges, strength)
     return Match(
         spans.query_span,

@@ -273,7 +273,8 @@ def _motion(still: Floats32, moving: Floats32, blocks: Integers, likeness: Float
     if is_live.mean() > MAX_LIVE and likeness.max() < EXACT_LIKENESS:
         return None
     points = is_live[blocks]
-    relit = np.polyfit(still, moving[int(np.argmax(likeness))], TONE_DEGREE)
-    ours, theirs = (np.polyval(relit, still) - mean)[points], different[:, points]
+    tones = np.vander(still.astype(np.float64) / 255, TONE_DEGREE + 1)
+    curve = np.linalg.lstsq(tones, moving[int(np.argmax(likeness))], rcond=None)[0]
+    ours, theirs = (tones @ curve - mean)[points], different[:, points]
     scale = np.sqrt((ours**2).sum() * (theirs**2).sum(axis=1) + 1e-6)
     return np.asarray(theirs @ ours / scale, np.float64)
