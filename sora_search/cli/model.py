@@ -36,7 +36,7 @@ from sora_search.errors import ConfigError, ExitCode, MissingDependencyError
 logger = logging.getLogger(__name__)
 
 # What can be learned from clips alone, and by a network without a motion pathway.
-PHASES_WITHOUT_TEACHER = ("copies", "meaning")
+PHASES_WITHOUT_TEACHER = ("copies", "meaning", "identity")
 
 # What `[train]` installs; `onnx` and `onnxscript` make of what was learned what `index` runs.
 _NEEDED_TO_TRAIN = ("onnx", "onnxscript", "tensorboard")
@@ -98,7 +98,7 @@ def train_command(
             "--phase",
             metavar="NAME",
             help="A part of the training: blocks, chain, late (these need --teacher), "
-            "copies, meaning; may be repeated (default: all that can be).",
+            "copies, meaning, identity; may be repeated (default: all that can be).",
             show_default=False,
         ),
     ] = [],  # noqa: B006

@@ -671,7 +671,7 @@ def test_2_when_a_phase_of_training_is_unknown(place):
     arguments = ("--data", "videos", "--output", "run", "--phase", "fun")
     result = sora_search("model", "train", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "there are blocks, chain, late, copies, meaning" in result.stderr
+    assert "there are blocks, chain, late, copies, meaning, identity" in result.stderr
     assert not Path("run").exists()
 
 
