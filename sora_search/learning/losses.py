@@ -5,35 +5,21 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def copy_contrast(
-    first: Tensor,
-    second: Tensor,
-    *,
-    temperature: float,
-    others: Tensor | None = None,
-    is_wrong: Tensor | None = None,
-) -> Tensor:
+def copy_contrast(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
     """Two views of a frame find each other among all views of the batch (NT-Xent).
 
     Args:
         first: One view of each frame, ``(N, D)``.
         second: The other view, ``(N, D)``.
         temperature: Of the softmax; lower looks harder at the nearest wrong ones.
-        others: Further vectors to find it among, ``(M, D)``.
-        is_wrong: Which of them show something else than each frame, ``(N, M)``; the others
-            do not count.
 
-    Source: SimCLR, Chen et al., ICML 2020, as used for copies by SSCD, Pizzi et al., CVPR 2022;
-    vectors of earlier batches as `others`: XBM, Wang et al., CVPR 2020.
+    Source: SimCLR, Chen et al., ICML 2020, as used for copies by SSCD, Pizzi et al., CVPR 2022.
     """
     num = len(first)
     vectors = torch.cat([first, second])
     logits = vectors @ vectors.T / temperature
     itself = torch.eye(2 * num, dtype=torch.bool, device=first.device)
     logits = logits.masked_fill(itself, float("-inf"))
-    if others is not None and is_wrong is not None:
-        far = (vectors @ others.T / temperature).masked_fill(~is_wrong.repeat(2, 1), float("-inf"))
-        logits = torch.cat([logits, far], 1)
     right = torch.arange(2 * num, device=first.device).roll(num)
     return functional.cross_entropy(logits, right)
 

@@ -16,7 +16,6 @@ step, so that a step is the same whenever and however often it is made.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
 
 import numpy as np
 import torch
@@ -89,8 +88,6 @@ class TrainConfig:
     """Frames in a step of it, each in two views; to many comes another clip of their cluster."""
     copies_temperature: float = 0.06
     """Temperature of the contrast."""
-    copies_memory: int = 4096
-    """Vectors of earlier steps among which a frame has to find its copy, too."""
     contrast_weight: float = 1.0
     """Weight of two views of a frame finding each other."""
     spread_weight: float = 0.1
@@ -224,13 +221,7 @@ def _copies_phase(
         store, moments, device=config.device, on_progress=on_progress
     )
     features = 1 if wanted is None else wanted.shape[2]
-    scaffold = nn.ModuleDict(
-        {
-            "seen": nn.Linear(network.appearance_width, features),
-            "memory": _Memory(config.copies_memory, network.config.identity_dim),
-        }
-    ).to(config.device)
-    memory = cast(_Memory, scaffold["memory"])
+    scaffold = nn.Linear(network.appearance_width, features).to(config.device)
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = batch_rng(config, "copies", step)
@@ -250,13 +241,9 @@ def _copies_phase(
         views = torch.cat([plain, edited]).contiguous(memory_format=torch.channels_last)
         maps = network.appearance(views, 1)
         vectors = network.identity(network.looks(maps))
-        clips = torch.from_numpy(chosen).to(config.device)
-        terms = _contrast_of_copies(
-            config, vectors, others=memory.vectors, is_wrong=memory.is_of_others(clips)
-        )
-        memory.keep(vectors, clips.repeat(2))
+        terms = _contrast_of_copies(config, vectors)
         if wanted is not None:
-            seen = scaffold["seen"](maps[-1].mean((2, 3)))
+            seen = scaffold(maps[-1].mean((2, 3)))
             target = torch.from_numpy(wanted[chosen, which]).to(config.device).repeat(2, 1)
             missed = 1 - functional.cosine_similarity(seen, target, dim=1).mean()
             terms["appearance"] = config.appearance_weight * missed
@@ -300,13 +287,11 @@ def _identity_phase(
     return Phase(config.identity_steps, config.identity_rate, losses)
 
 
-def _contrast_of_copies(
-    config: TrainConfig, vectors: Tensor, **others: Tensor
-) -> dict[str, Tensor]:
-    """The terms of two views of N frames, one after the other ``(2N, D)``; `others` as there."""
+def _contrast_of_copies(config: TrainConfig, vectors: Tensor) -> dict[str, Tensor]:
+    """The terms of two views of N frames, one after the other ``(2N, D)``."""
     num = len(vectors) // 2
     contrast = losses_of.copy_contrast(
-        vectors[:num], vectors[num:], temperature=config.copies_temperature, **others
+        vectors[:num], vectors[num:], temperature=config.copies_temperature
     )
     frames = torch.arange(num, device=vectors.device).repeat(2)
     return {
@@ -385,27 +370,6 @@ def label_numbers(dataset: ClipDataset) -> tuple[NDArray[np.int64], NDArray[np.i
     group_of = {name: i for i, name in enumerate(dict.fromkeys(c.group for c in dataset))}
     labels = np.array([label_of.get(clip.label, -1) for clip in dataset], np.int64)
     return labels, np.array([group_of[clip.group] for clip in dataset], np.int64)
-
-
-class _Memory(nn.Module):
-    """The vectors of the last steps and of which clip each is; a part of every checkpoint."""
-
-    def __init__(self, size: int, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("vectors", torch.zeros(size, dim))
-        self.register_buffer("clips", torch.full((size,), -1))
-        self.vectors: Tensor
-        self.clips: Tensor
-
-    def is_of_others(self, clips: Tensor) -> Tensor:
-        """Which of the kept vectors are of other clips than each of `clips`, ``(N, M)``."""
-        return (self.clips >= 0) & (self.clips != clips[:, None])
-
-    def keep(self, vectors: Tensor, clips: Tensor) -> None:
-        """Take in the vectors of a step, and drop the oldest."""
-        size = len(self.clips)
-        self.vectors = torch.cat([vectors.detach(), self.vectors])[:size]
-        self.clips = torch.cat([clips, self.clips])[:size]
 
 
 class _FrameSampler:

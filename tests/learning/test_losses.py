@@ -34,15 +34,6 @@ def test_contrast_against_a_naive_version() -> None:
     assert copy_contrast(first, second, temperature=0.2).item() == pytest.approx(total, rel=1e-5)
 
 
-def test_contrast_among_others_counts_those_alone_that_show_something_else() -> None:
-    vectors, others = torch.eye(2, 3), torch.eye(3)
-    is_wrong = torch.tensor([[False, True, True], [True, False, True]])
-    # Of three others of the batch as above, and two of five more, all with similarity 0.
-    expected = -math.log(math.e / (math.e + 4))
-    found = copy_contrast(vectors, vectors, temperature=1.0, others=others, is_wrong=is_wrong)
-    assert found.item() == pytest.approx(expected)
-
-
 def test_spread_is_the_log_of_the_gap_to_the_nearest_of_another_group() -> None:
     vectors = functional.normalize(torch.tensor([[1.0, 0], [1, 0.01], [0, 1], [-1, 0]]), dim=1)
     groups = torch.tensor([0, 0, 1, 2])
