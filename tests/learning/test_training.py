@@ -118,7 +118,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
 
 
 def test_copies_are_learned(store: FrameStore, tmp_path: Path) -> None:
-    config = replace(CONFIG, phases=("copies",), copies_steps=25, copies_rate=3e-3, copies_memory=0)
+    config = replace(CONFIG, phases=("copies",), copies_steps=25, copies_rate=3e-3)
     train(config, store, out_dir=tmp_path / "run")
     rows = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["contrast"] < rows[0]["contrast"] - 0.2
