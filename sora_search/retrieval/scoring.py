@@ -51,7 +51,7 @@ picture among them or not, or with nothing that moves; pictures that do not fit;
 hold too little to tell; or vectors alone."""
 
 CALIBRATION: dict[Sight, tuple[float, float, float, float]] = {
-    "moving": (-12.0, 0.0, 1.0, 17.0),
+    "moving": (-11.2, 0.0, 1.0, 17.0),
     "picture": (-41.0, 0.0, 4.0, 40.0),
     "static": (-22.8, 2.0, 22.0, 0.0),
     "other": (-10.0, 7.0, 0.0, 0.0),

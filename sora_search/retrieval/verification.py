@@ -74,7 +74,7 @@ MIN_APPEARANCE, SCENE_APPEARANCE = 0.25, 0.5
 """Needed beside motion, and where nothing moves. Copies had .4 or more, nearly all .7 (less:
 insets in a circle), once the geometry was right; other scenes that happen to fit .1 to .3."""
 
-SURE_MOTION, LIKELY_MOTION, OTHER_MOTION = 0.80, 0.60, 0.25
+SURE_MOTION, LIKELY_MOTION, OTHER_MOTION = 0.80, 0.65, 0.25
 """Enough alone, enough where it stands out, and too little for doubt. Nine copies in ten had
 .8 or more, the others, blends and filmed screens above all, .3 and up; other takes and
 moments up to .25, some up to .6 (a caption that moves alike in many videos of a series, one person

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sora_search.retrieval import verification
 from sora_search.retrieval.scoring import (
     COPY_SCORE,
     WEIGHTS,
@@ -96,3 +97,10 @@ def test_what_moves_counts_more_than_any_strength(strength: float) -> None:
     assert other < doubtful < COPY_SCORE < 0.9 < sure
     assert kind_of(score_of_match(strength, "featureless")) == "similar"
     assert kind_of(score_of_likeness(strength, 0.4)) == "similar"
+
+
+def test_what_frames_confirm_is_a_copy() -> None:
+    least = {"appearance": verification.MIN_APPEARANCE, "motion": verification.LIKELY_MOTION}
+    assert kind_of(score_of_match(0.0, "moving", **least)) == "copy"
+    least = {"appearance": verification.STILL_APPEARANCE, "motion": verification.SURE_STILL}
+    assert kind_of(score_of_match(0.0, "picture", **least)) == "copy"
