@@ -116,8 +116,6 @@ class ModelConfig(NetworkConfig):
     """Channels of its last map."""
     pooled_stages: bool = True
     """Pool the maps of all stages, not of the last alone."""
-    local_width: int = 128
-    """Local patterns looked for in each of the first two maps of appearance; 0 looks for none."""
     space_grid: int = 2
     """Windows a side that pooling adds to the whole picture; 1 switches the windows off."""
     time_scales: tuple[int, ...] = (4, 16)
@@ -295,38 +293,6 @@ class SpacePooling(nn.Module):
         return torch.cat(pooled, 1)
 
 
-class LocalPooling(nn.Module):
-    """Where small patterns stand out most: many of them in the first maps, pooled by maximum.
-
-    A trunk that narrows as it goes forgets most of what a small place looks like, and copies
-    are told by such places too. So each of the first maps is widened once more, and the
-    maximum of each pattern taken over the whole picture and over the windows of a grid, as
-    in the listing of the user's document (`seed_network`).
-    Maps ``(N, C, H, W)`` become ``(N, width)``.
-
-    Args:
-        widths: Channels of the maps to look at, from the first on.
-        patterns: How many to look for in each.
-        grid: Windows a side; 1 switches them off.
-    """
-
-    def __init__(self, widths: list[int], patterns: int, grid: int) -> None:
-        super().__init__()
-        self.grid = grid
-        self.units = nn.ModuleList([ConvUnit(width, patterns) for width in widths])
-        self.width = len(widths) * patterns * (1 + (grid * grid if grid > 1 else 0))
-
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """Maps ``(N, C, H, W)`` of every level to ``(N, width)``."""
-        pooled = []
-        for unit, x in zip(self.units, maps, strict=False):
-            windows = functional.max_pool2d(unit(x), x.shape[-1] // self.grid)
-            pooled.append(windows.flatten(1))
-            if self.grid > 1:
-                pooled.append(windows.amax((2, 3)))
-        return torch.cat(pooled, 1)
-
-
 class TimePooling(nn.Module):
     """Multi-scale pooling over time: the moment, and means over the last frames of the clip.
 
@@ -422,14 +388,7 @@ class SoraNetwork(HalvedNetwork):
             grid=config.space_grid,
             stages=config.pooled_stages,
         )
-        self.identity_local = (
-            LocalPooling(self.appearance.widths[:2], config.local_width, config.space_grid)
-            if config.local_width
-            else None
-        )
-        width = self.identity_pooling.width
-        width += self.identity_local.width if self.identity_local else 0
-        self.identity_hidden = FullyConnected(width, config.identity_hidden)
+        self.identity_hidden = FullyConnected(self.identity_pooling.width, config.identity_hidden)
         self.identity_out = nn.Linear(config.identity_hidden, config.identity_dim)
         self.time_pooling = TimePooling(config.time_scales, config.clip_frames)
         self.meaning_hidden = FullyConnected(config.motion_out, config.meaning_hidden)
@@ -438,11 +397,9 @@ class SoraNetwork(HalvedNetwork):
         )
 
     def looks(self, appearance: list[Tensor]) -> Tensor:
-        """All maps pooled, and where local patterns stand out."""
-        whole: Tensor = self.identity_pooling(appearance)
-        if self.identity_local is None:
-            return whole
-        return torch.cat([whole, self.identity_local(appearance)], 1)
+        """All maps of the appearance pathway, pooled."""
+        looks: Tensor = self.identity_pooling(appearance)
+        return looks
 
     def identity(self, looks: Tensor) -> Tensor:
         """Which footage each frame is: the moment alone decides it."""

@@ -68,8 +68,7 @@ class Variant:
 VARIANTS = (
     Variant("as it ships", "identity"),
     Variant("no windows over space", "identity", replace(SORA, space_grid=1)),
-    Variant("no local patterns", "identity", replace(SORA, local_width=0)),
-    Variant("last stage alone", "identity", replace(SORA, pooled_stages=False, local_width=0)),
+    Variant("last stage alone", "identity", replace(SORA, pooled_stages=False)),
     Variant("copies alone, no teacher", "identity", settings={"appearance_weight": 0.0}),
     Variant(
         "distillation alone", "identity", settings={"contrast_weight": 0.0, "spread_weight": 0.0}
