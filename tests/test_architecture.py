@@ -50,6 +50,7 @@ OWNERS = {
         "retrieval/agreement.py",
         "retrieval/footage.py",
         "retrieval/overlay.py",
+        "retrieval/stills.py",
     ],
     "typer": ["cli"],
     "rich": ["cli"],

@@ -187,7 +187,7 @@ class FrameStore:
         """Decode a data set, or map what an earlier call has decoded of the same files."""
         cache_dir = Path(cache_dir)
         cache_dir.mkdir(parents=True, exist_ok=True)
-        array_path = cache_dir / f"frames-{_fingerprint(dataset)}.npy"
+        array_path = cache_dir / f"frames-{fingerprint(dataset)}.npy"
         notes_path = array_path.with_suffix(".json")
         if not notes_path.exists():
             failures = _decode_all(dataset, array_path, jobs, on_progress)
@@ -225,7 +225,8 @@ def _contents(
     return found
 
 
-def _fingerprint(dataset: ClipDataset) -> str:
+def fingerprint(dataset: ClipDataset) -> str:
+    """Of what `FrameStore.build` makes of a data set: which files, spans and sizes."""
     digest = hashlib.sha256(f"{STORED_FRAMES} {STORED_SIZE}".encode())
     for clip in dataset:
         stat = clip.path.stat() if clip.path.exists() else None

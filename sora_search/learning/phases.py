@@ -4,10 +4,10 @@
     chain    the motion pathway end to end, from the teacher                 (needs a teacher)
     late     its late stages once more, on whole clips                       (needs a teacher)
     copies   the appearance pathway and the identity half, by contrast of edited copies
-    identity the identity half alone, by contrast among many more at a time
     meaning  the meaning half, from what the teacher makes of whole clips    (with a teacher)
              or by contrast of moments of one video, and from labels,
              of as many clips as have one                                    (without)
+    identity the identity half alone, by contrast among many more at a time
 
 Every random choice of a step is drawn from the seed, the phase and the number of the
 step, so that a step is the same whenever and however often it is made.
@@ -47,7 +47,9 @@ PHASES = {
     "meaning": ("meaning_",),
     "identity": ("identity_hidden.", "identity_out."),
 }
-"""Each phase with the prefixes of the parameters that it learns."""
+"""Each phase with the prefixes of the parameters that it learns, in the order in which they run.
+
+The place of a phase is a part of the seed of its steps: new ones come last."""
 
 CENTRE_CLIPS = 64
 """Clips of which the mean of the teacher's hidden layer is taken."""
@@ -55,7 +57,7 @@ CENTRE_CLIPS = 64
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """How long and how fast to learn; the defaults are those of the shipped model."""
+    """How long and how fast to learn."""
 
     seed: int = 0
     """Fixes every random choice."""
@@ -119,6 +121,10 @@ class TrainConfig:
     """Where to compute: `cpu` or `cuda`."""
     threads: int = 1
     """Threads of one operation on the CPU."""
+
+    def __post_init__(self) -> None:
+        if self.identity_views < 2:
+            raise ValueError(f"need 2 views or more, got {self.identity_views=}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +278,7 @@ def _identity_phase(
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = batch_rng(config, "identity", step)
+        # All alike, without weights: the more of one place, the harder are they to tell apart.
         clips = rng.choice(num_clips, num, replace=False)
         moments = rng.integers(0, num_moments, num)
         # As in `copies`, half of the pairs are an edited view and a plain one, half two edited.

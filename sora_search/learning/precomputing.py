@@ -7,9 +7,9 @@ but very many clips at a time, which a contrast needs.
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from io import StringIO
 
 import numpy as np
@@ -21,9 +21,10 @@ from torch.nn import functional
 from sora_search.datatypes import OnProgress, Progress
 from sora_search.learning import augmentation
 from sora_search.learning.augmentation import as_pixels
-from sora_search.learning.datasets import FrameStore
+from sora_search.learning.datasets import FrameStore, fingerprint
 from sora_search.learning.distillation import Teacher
-from sora_search.sora.network import HalvedNetwork
+from sora_search.learning.storing import read_state, write_state
+from sora_search.sora.network import HalvedNetwork, NetworkConfig
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,7 +32,10 @@ TEACHER_SIZE = 128
 """Side of the frames that the teacher is shown, also where a network wants smaller ones."""
 
 SEEDS = {"moments": 4, "looks": 5}
-"""What tells the random choices of the views apart."""
+"""What tells the random choices of the views apart: the places of their phases."""
+
+FORMAT = 1
+"""Of what is kept; another one where views are made in another way."""
 
 
 def spread_moments(
@@ -135,7 +139,7 @@ def moments_of_views(
             views["wanted"] = functional.normalize(hidden - hidden.mean((0, 1)), dim=2)
         return views
 
-    facts = (seed, num_views, model.frame_size, model.clip_frames)
+    facts = (seed, num_views, _shape_of(model))
     tensors = _tensors(network, without=("meaning_", "identity_"))
     tensors += _tensors(teacher) if teacher is not None else []
     views = _kept(store, "moments", facts, tensors, compute)
@@ -169,7 +173,7 @@ def looks_of_views(
             # The other side of a pair is seldom sampled at the very same frame.
             nearby = moments[:, None] + rng.integers(-1, 2, (len(moments), num_views))
             shown = np.concatenate([moments[:, None], nearby], 1).clip(0, stored - 1)
-            pair = np.array([i, rng.integers(len(store.dataset))])
+            pair = np.array([i, i - rng.integers(1, len(store.dataset))])
             frames, others = as_pixels(store.load(pair, np.stack([shown.ravel()] * 2))).to(device)
             frames, others = (x.unflatten(0, shown.shape) for x in (frames, others))
             plain = augmentation.plain_view(frames[:, 0], size, generator)
@@ -185,7 +189,7 @@ def looks_of_views(
         return {"looks": torch.stack(looks)}
 
     unseen = ("meaning_", "motion.", "identity_hidden", "identity_out")
-    facts = (seed, num_views, size)
+    facts = (seed, num_views, _shape_of(network.config))
     return _kept(store, "looks", facts, _tensors(network, without=unseen), compute)["looks"]
 
 
@@ -195,6 +199,13 @@ def _random(name: str, seed: int, clip: int) -> tuple[np.random.Generator, torch
     return rng, torch.Generator().manual_seed(int(rng.integers(2**31)))
 
 
+def _shape_of(model: NetworkConfig) -> dict[str, object]:
+    """All of a network's configuration but that of its heads, of which features know nothing."""
+    heads = {"name", "time_scales", "identity_dim", "identity_hidden", "meaning_dim"}
+    heads |= {"meaning_hidden", "hidden"}
+    return {key: value for key, value in asdict(model).items() if key not in heads}
+
+
 def _tensors(module: nn.Module, *, without: tuple[str, ...] = ()) -> list[tuple[str, Tensor]]:
     return [(key, x) for key, x in module.state_dict().items() if not key.startswith(without)]
 
@@ -202,24 +213,21 @@ def _tensors(module: nn.Module, *, without: tuple[str, ...] = ()) -> list[tuple[
 def _kept(
     store: FrameStore,
     name: str,
-    facts: tuple[int, ...],
+    facts: tuple[object, ...],
     tensors: Iterable[tuple[str, Tensor]],
     compute: Callable[[], dict[str, Tensor]],
 ) -> dict[str, Tensor]:
     """What was computed of the same frames by the same tensors, or computed now."""
     if store.cache_dir is None:
         return compute()
-    digest = hashlib.sha256(f"{facts} {len(store.dataset)} ".encode())
-    digest.update(store.frames[:: max(1, len(store.frames) // 8), 0].tobytes())
+    frames = (store.frames.shape, fingerprint(store.dataset))
+    digest = hashlib.sha256(f"{FORMAT} {facts} {frames} ".encode())
     for key, x in tensors:
         digest.update(f"{key} {tuple(x.shape)} ".encode())
         digest.update(x.detach().cpu().contiguous().numpy().tobytes())
     path = store.cache_dir / f"{name}-{digest.hexdigest()[:16]}.pt"
     if path.exists():
-        kept: dict[str, Tensor] = torch.load(path, weights_only=True)
-        return kept
+        return read_state(path, kind="file of features")
     views = compute()
-    partial_path = path.with_suffix(".partial")
-    torch.save(views, partial_path)
-    os.replace(partial_path, path)
+    write_state(path, views, kind="file of features")
     return views

@@ -2,12 +2,10 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from sora_search.learning.datasets import FrameStore
 from sora_search.learning.distillation import load_teacher
 from sora_search.learning.journal import EVERY_STEPS, Journal
 from sora_search.learning.phases import PHASE_MAKERS, PHASES, Phase, TrainConfig, to_channels_last
+from sora_search.learning.storing import read_state, write_state
 from sora_search.sora.checkpoint import load_tensors, new_network
 from sora_search.sora.network import HalvedNetwork, ModelConfig, NetworkConfig
 
@@ -115,13 +114,7 @@ def _learned(start: Path | str, network: HalvedNetwork) -> dict[str, Tensor]:
 
 def _read_state(path: Path, device: str = "cpu") -> dict[str, Any]:
     """A checkpoint: tensors and plain values; whatever else a pickle may hold is never run."""
-    try:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location=device)
-    except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
-        raise TrainingError(
-            f"cannot read the checkpoint {str(path)!r} ({_first_line(error)}): "
-            "delete it to begin this run anew"
-        ) from error
+    state = read_state(path, device=device)
     missing = {"network", "phase_index", "step", "optimizer", "average", "scaffold"} - set(state)
     if missing:
         raise TrainingError(
@@ -129,10 +122,6 @@ def _read_state(path: Path, device: str = "cpu") -> dict[str, Any]:
             "delete it to begin this run anew"
         )
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
 
 
 class _Run:
@@ -225,15 +214,6 @@ class _Run:
             "average": self.average,
             "scaffold": self.scaffold.state_dict(),
         }
-        partial_path = self._state_path.with_suffix(".partial")
-        try:
-            torch.save(state, partial_path)
-            os.replace(partial_path, self._state_path)
-        except (OSError, RuntimeError) as error:  # torch has its own error for a full disk
-            partial_path.unlink(missing_ok=True)
-            raise TrainingError(
-                f"cannot write the checkpoint {str(self._state_path)!r} ({_first_line(error)}): "
-                "make room and run the same command again; it goes on from the last one"
-            ) from error
+        write_state(self._state_path, state)
         self.journal.draw()
         self._saved_at = time.monotonic()

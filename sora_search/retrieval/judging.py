@@ -139,7 +139,7 @@ def judge(
     """
     order = sorted(found, key=lambda video_id: (-found[video_id][0].strength, video_id))
     judgment = Judgment({}, [])
-    num_looks = min(len(order), at_most + further)
+    num_looks = most = min(len(order), at_most + further)
     for place, video_id in enumerate(order):
         path = _file_of(index, video_id)
         if place >= at_most and judgment.is_any_confirmed:
@@ -164,7 +164,9 @@ def judge(
             if not any(_is_echo(_sides_of(match), _sides_of(other)) for other in told)
         )
         if on_progress is not None and place < num_looks:
-            on_progress(Progress("looking", place + 1, num_looks))
+            on_progress(Progress("looking", place + 1, most))
+    if on_progress is not None and num_looks < most:
+        on_progress(Progress("looking", num_looks, num_looks))
     return judgment
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sora_search.datatypes import TimeSpan
 from sora_search.retrieval.footage import Footage
-from sora_search.retrieval.geometry import TOLERANCE
+from sora_search.retrieval.geometry import TOLERANCE, is_plausible
 from sora_search.retrieval.overlay import (
     FROM_MIDDLES,
     GRID_POINTS,
@@ -39,8 +39,8 @@ NUM_TRIED = 7
 """Moments at which a geometry is looked for before the best of them is followed."""
 
 EXACT_LIKENESS = 0.97
-"""Mean correlation of the blocks from which on the whole picture as it is needs no other
-geometry."""
+"""Mean correlation of the blocks from which on no other geometry is looked for, nor this one fitted
+to the pixels."""
 
 SAME_SCENE = 0.5
 """Frames belong to the scene whose mean counts if they look like the picture by this share."""
@@ -125,7 +125,10 @@ def moment_of(query: Footage, video: Footage, moment: Moment) -> Moment:
     if again.likeness >= EXACT_LIKENESS:
         return again
     aligned = pair.aligned(again)
-    return again if aligned is None else max(again, aligned, key=lambda moment: moment.likeness)
+    # Shrunk to a few blocks, two pictures are alike as well.
+    if aligned is None or aligned.num_blocks < again.num_blocks / 2:
+        return again
+    return max(again, aligned, key=lambda found: found.likeness)
 
 
 class _Pair:
@@ -184,11 +187,12 @@ class _Pair:
         query_row, video_row = (0, row) if self._is_query_still else (row, 0)
         matrix = moment.placement.at(self._query.times_s[[query_row]])[0]
         ours, theirs = self._query.frames[query_row].gray, self._video.frames[video_row].gray
+        matrix = FROM_MIDDLES @ matrix @ np.linalg.inv(FROM_MIDDLES)
         try:
             _, fitted = cv2.findTransformECC(
                 theirs,
                 ours,
-                (FROM_MIDDLES @ matrix @ np.linalg.inv(FROM_MIDDLES)).astype(np.float32),
+                (matrix / matrix[2, 2]).astype(np.float32),  # it takes that for 1
                 cv2.MOTION_HOMOGRAPHY,
                 (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, MAX_ALIGNING_STEPS, 1e-4),
                 np.ones_like(ours),
@@ -197,6 +201,9 @@ class _Pair:
         except cv2.error:  # it did not converge, or the pictures do not overlap
             return None
         matrix = np.linalg.inv(FROM_MIDDLES) @ np.asarray(fitted, np.float64) @ FROM_MIDDLES
+        corners = np.array([[0, 0], self._video.size[::-1]], np.float64)
+        if not is_plausible(matrix, corners):
+            return None
         return self.best_moment(replace(moment.placement, matrices=matrix[None]))
 
     def best_moment(self, placement: Placement) -> Moment:

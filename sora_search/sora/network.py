@@ -120,7 +120,7 @@ class ModelConfig(NetworkConfig):
     """Windows a side that pooling adds to the whole picture; 1 switches the windows off."""
     time_scales: tuple[int, ...] = (4, 16)
     """Frames over which pooling averages, beside the moment itself; () switches it off."""
-    identity_hidden: int = 512
+    identity_hidden: int = 256
     """Width of the fully connected layer before the identity half."""
     meaning_hidden: int = 768
     """Width of the fully connected layer before the meaning half, for each scale of time."""

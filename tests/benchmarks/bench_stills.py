@@ -5,8 +5,8 @@
 The first half of each video is what is indexed. Stills of it, and of the second half, which no
 answer is right for, are laid against it as they are, cropped to 80 %, relit by a gamma, and
 both. Printed for each: how many are confirmed, at the right time within .15 s, and how many have
-the score of a copy. Stills of the second half may show what the first half does: a title, a
-gesture that is made again.
+the score of a copy, at whatever time. Stills of the second half may show what the first half
+does: a title, a gesture that is made again.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from sora_search.datatypes import Match, TimeSpan
 from sora_search.errors import MediaError
-from sora_search.media.editing import read_clip
+from sora_search.media.editing import generator_of, read_clip
 from sora_search.media.probing import has_video_name
 from sora_search.media.writing import write_video
 from sora_search.retrieval import judging
@@ -65,9 +65,11 @@ def outcomes(path: Path, num_stills: int, folder: Path) -> Iterator[tuple[str, s
 
     One of the first half that is confirmed at a wrong time counts as not confirmed.
     """
-    rng = np.random.default_rng(len(path.name))
+    rng = generator_of("stills", path.name, 0)
     clip = read_clip(path, span=TimeSpan(0, MAX_S), short_side=288)
     middle, gap = len(clip) // 2, int(GAP_S * clip.frames_per_s)
+    if middle < 2:
+        return
     rate = clip.frames_per_s
     half = write_video(folder / "half.mkv", clip.frames[:middle], frames_per_s=rate, crf=18)
     span = TimeSpan(0, middle / rate)
