@@ -37,7 +37,7 @@ from sora_search.learning.precomputing import (
     moments_of_views,
     spread_moments,
 )
-from sora_search.sora.network import HalvedNetwork, SoraNetwork
+from sora_search.sora.network import HalvedNetwork, SoraNetwork, to_channels_last
 
 PHASES = {
     "blocks": ("motion.",),
@@ -146,11 +146,6 @@ PhaseMaker = Callable[
 ]
 
 
-def to_channels_last(module: nn.Module) -> None:
-    """Lay tensors out so that a step of depthwise convolutions takes a quarter less on a CPU."""
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
 def batch_rng(config: TrainConfig, phase: str, step: int) -> np.random.Generator:
     """The source of every random choice of one step."""
     return np.random.default_rng([config.seed, list(PHASES).index(phase), step])
@@ -225,8 +220,9 @@ def _copies_phase(
     num, stored = config.frames_per_step, store.frames.shape[1]
     moments = even_moments(stored)
     wanted = appearance_of_frames(store, device=config.device, on_progress=on_progress)
-    features = 1 if wanted is None else wanted.shape[2]
-    scaffold = nn.Linear(network.appearance_width, features).to(config.device)
+    scaffold: nn.Module = nn.Identity()
+    if wanted is not None:
+        scaffold = nn.Linear(network.appearance_width, wanted.shape[2]).to(config.device)
 
     def losses(step: int) -> dict[str, Tensor]:
         rng = batch_rng(config, "copies", step)

@@ -24,7 +24,7 @@ from sora_search.learning.augmentation import as_pixels
 from sora_search.learning.datasets import FrameStore, fingerprint
 from sora_search.learning.distillation import Teacher
 from sora_search.learning.storing import read_state, write_state
-from sora_search.sora.network import HalvedNetwork, NetworkConfig
+from sora_search.sora.network import HalvedNetwork, NetworkConfig, to_channels_last
 
 _LOG = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def moments_of_views(
     def compute() -> dict[str, Tensor]:
         network.eval()
         if teacher is not None:
-            teacher.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            to_channels_last(teacher.to(device))
         moments, wanted = [], []
         for i in range(len(store.dataset)):
             rng, generator = _random("moments", seed, i)

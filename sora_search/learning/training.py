@@ -16,10 +16,10 @@ from sora_search.errors import ConfigError, TrainingError
 from sora_search.learning.datasets import FrameStore
 from sora_search.learning.distillation import load_teacher
 from sora_search.learning.journal import EVERY_STEPS, Journal
-from sora_search.learning.phases import PHASE_MAKERS, PHASES, Phase, TrainConfig, to_channels_last
+from sora_search.learning.phases import PHASE_MAKERS, PHASES, Phase, TrainConfig
 from sora_search.learning.storing import read_state, write_state
 from sora_search.sora.checkpoint import load_tensors, new_network
-from sora_search.sora.network import HalvedNetwork, ModelConfig, NetworkConfig
+from sora_search.sora.network import HalvedNetwork, ModelConfig, NetworkConfig, to_channels_last
 
 MIN_CLIPS = 2
 """To tell one from another is all that is learned without labels."""

@@ -56,6 +56,12 @@ def path_of(uri: str) -> Path:
     return Path(path)
 
 
+def is_gone(uri: str) -> bool:
+    """Whether there is no file any more under a name of `uri_of`, or none that can be reached."""
+    # A folder that may not be entered is an answer here, and to `Path.is_file` an error.
+    return not os.path.isfile(path_of(uri))
+
+
 def has_video_name(path: Path | str) -> bool:
     """Whether a file of that name is tried when a folder is indexed."""
     return os.path.splitext(os.fspath(path))[1].lower() in _VIDEO_SUFFIXES

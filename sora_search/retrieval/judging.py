@@ -5,7 +5,6 @@ of a second each, so a limited number of videos is looked at, the most promising
 and what was not looked at is told on trust, with a lower score.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TypeVar
 from sora_search.datatypes import Evidence, Match, OnProgress, Progress, TimeSpan
 from sora_search.errors import MediaError, VideoNotIndexedError
 from sora_search.index.video_index import VideoIndex
-from sora_search.media.probing import path_of
+from sora_search.media.probing import is_gone, path_of
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.placement import Placement
@@ -141,13 +140,12 @@ def judge(
     judgment = Judgment({}, [])
     num_looks = most = min(len(order), at_most + further)
     for place, video_id in enumerate(order):
-        path = _file_of(index, video_id)
         if place >= at_most and judgment.is_any_confirmed:
             num_looks = min(num_looks, place)
         if place >= num_looks:
             reason = f"not among the {num_looks} looked at"
             matches = list(_on_trust(found[video_id], reason))
-        elif path is None:
+        elif (path := _file_of(index, video_id)) is None:
             matches = list(_on_trust(found[video_id], "its file is gone"))
         else:
             pair = _Pair(reader, query_path, path, bounds)
@@ -213,8 +211,7 @@ def _file_of(index: VideoIndex, video_id: int) -> Path | None:
         uris = index.video(video_id).uris
     except VideoNotIndexedError:  # removed while we searched
         return None
-    # A folder that may not be entered is an answer here, and to `Path.is_file` an error.
-    return next((path for path in map(path_of, uris) if os.path.isfile(path)), None)
+    return next((path_of(uri) for uri in uris if not is_gone(uri)), None)
 
 
 def _on_trust(ranges: Sequence[FoundRange], reason: str) -> Iterator[Match]:

@@ -17,7 +17,6 @@ looked at more closely, turned and magnified, once. A long query goes through in
 that overlap, so memory stays flat.
 """
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -41,7 +40,7 @@ from sora_search.datatypes import (
 from sora_search.errors import VideoNotIndexedError
 from sora_search.index.discovery import content_id
 from sora_search.index.video_index import VideoIndex
-from sora_search.media.probing import path_of, uri_of
+from sora_search.media.probing import is_gone, uri_of
 from sora_search.retrieval.alignment import MAX_CELLS, AlignedSpan, align_videos, join_spans
 from sora_search.retrieval.candidates import Candidate, find_candidates
 from sora_search.retrieval.footage import FootageReader
@@ -402,13 +401,13 @@ def _results(
         except VideoNotIndexedError:  # removed while we searched
             continue
         # Files may have gone, and come, since the last `index`.
-        uri, *other_uris = sorted(stored.uris, key=_is_gone)
+        uri, *other_uris = sorted(stored.uris, key=is_gone)
         results.append(
             SearchResult(
                 video_id=video.video_id,
                 uri=uri,
                 other_uris=tuple(other_uris),
-                missing=_is_gone(uri),
+                missing=is_gone(uri),
                 score=video.score,
                 kind=kind_of(video.score),
                 coverage=_coverage(video.matches, embedding),
@@ -418,10 +417,6 @@ def _results(
             )
         )
     return sorted(results, key=lambda result: (-result.score, result.uri))[:k]
-
-
-def _is_gone(uri: str) -> bool:
-    return not os.path.isfile(path_of(uri))
 
 
 def _rejections(index: VideoIndex, rejected: Sequence[tuple[int, Match]]) -> Iterator[Rejection]:

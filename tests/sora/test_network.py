@@ -47,7 +47,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 def test_it_is_as_small_as_promised(network: SoraNetwork) -> None:
     trunk = [*network.appearance.parameters(), *network.motion.parameters()]
     assert 5e5 <= sum(p.numel() for p in trunk) <= 1e6
-    assert sum(p.numel() for p in network.parameters()) * 2 < 8e6  # float16, as it ships
+    assert sum(p.numel() for p in network.parameters()) * 4 < 8e6
 
 
 @torch.no_grad()
