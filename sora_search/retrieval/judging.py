@@ -1,8 +1,9 @@
 """Looking before telling: the best candidates' frames against those of the query.
 
 Vectors bring up what may be the same footage; frames decide. Looking costs a fraction
-of a second each, so a limited number of videos is looked at, the most promising first,
-and what was not looked at is told on trust, with a lower score.
+of a second each, so a limited number of videos is looked at, the most promising first.
+What was not looked at is told on trust: where the last look confirmed, what vectors find as
+strong may be right as well; where it did not, weaker ones hardly are.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -139,20 +140,22 @@ def judge(
     order = sorted(found, key=lambda video_id: (-found[video_id][0].strength, video_id))
     judgment = Judgment({}, [])
     num_looks = most = min(len(order), at_most + further)
+    sight: Sight = "unseen"
     for place, video_id in enumerate(order):
         if place >= at_most and judgment.is_any_confirmed:
             num_looks = min(num_looks, place)
         if place >= num_looks:
             reason = f"not among the {num_looks} looked at"
-            matches = list(_on_trust(found[video_id], reason))
+            matches = list(_on_trust(found[video_id], reason, sight))
         elif (path := _file_of(index, video_id)) is None:
-            matches = list(_on_trust(found[video_id], "its file is gone"))
+            matches = list(_on_trust(found[video_id], "its file is gone", sight))
         else:
             pair = _Pair(reader, query_path, path, bounds)
             matches = list(pair.look_at(found[video_id], at_most))
+            sight = "unseen" if any(map(_stands, matches)) else "behind"
         matches.sort(key=lambda match: -match.score)
         told = [match for match in matches if _is_told(match)]
-        likely = [match for match in told if match.verified or _is_likely(match)]
+        likely = list(filter(_stands, told))
         told = _explained(likely) if likely else told[:1]
         if told:
             judgment.matches[video_id] = told
@@ -193,9 +196,9 @@ def _is_repetition(match: Match, better: Match) -> bool:
     return motion is None or motion < (better.evidence.motion or 0.0) - REPETITION_MOTION
 
 
-def _is_likely(match: Match) -> bool:
-    """Whether frames leave it open, and probably it is the same footage."""
-    return match.verified is None and match.score >= COPY_SCORE
+def _stands(match: Match) -> bool:
+    """Whether frames confirm it, or leave it open and probably it is the same footage."""
+    return bool(match.verified) or (match.verified is None and match.score >= COPY_SCORE)
 
 
 def _is_told(match: Match) -> bool:
@@ -214,9 +217,9 @@ def _file_of(index: VideoIndex, video_id: int) -> Path | None:
     return next((path_of(uri) for uri in uris if not is_gone(uri)), None)
 
 
-def _on_trust(ranges: Sequence[FoundRange], reason: str) -> Iterator[Match]:
+def _on_trust(ranges: Sequence[FoundRange], reason: str, sight: Sight) -> Iterator[Match]:
     for found in ranges:
-        score = score_of_match(found.strength, "unseen")
+        score = score_of_match(found.strength, sight)
         evidence = Evidence(reason, round(found.strength, 4))
         yield Match(found.span.row_span, found.span.column_span, score, evidence=evidence)
 
@@ -236,17 +239,19 @@ class _Pair:
 
     def look_at(self, ranges: Sequence[FoundRange], at_most: int) -> Iterator[Match]:
         """What frames say about ranges, the most promising first, and of those left on trust."""
-        num_refuted = 0
+        num_refuted = num_unread = 0
         for place, found in enumerate(ranges):
-            if place >= at_most or num_refuted >= MAX_REFUTED:
-                yield from _on_trust(ranges[place:], "not looked at after the others of its video")
+            if place >= at_most or num_refuted + num_unread >= MAX_REFUTED:
+                sight: Sight = "behind" if 0 < num_refuted == place else "unseen"
+                reason = "not looked at after the others of its video"
+                yield from _on_trust(ranges[place:], reason, sight)
                 return
             try:
                 matches = list(self._compare(found))
             except (MediaError, OSError):  # it was there when it was indexed
                 # Another part of a damaged file may still be fine.
-                yield from _on_trust([found], "its file cannot be read there any more")
-                num_refuted += 1
+                yield from _on_trust([found], "its file cannot be read there any more", "unseen")
+                num_unread += 1
                 continue
             num_refuted += all(match.verified is False for match in matches)
             yield from matches

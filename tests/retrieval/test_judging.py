@@ -11,6 +11,7 @@ from sora_search.retrieval import judging
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.judging import FoundRange, judge, max_looks, without_echoes
+from sora_search.retrieval.scoring import COPY_SCORE
 from sora_search.retrieval.verification import Verification
 from sora_search.retrieval.windows import Rectangle
 
@@ -115,6 +116,23 @@ def test_while_none_is_confirmed_further_videos_are_looked_at(
     assert judged.matches[ids[3]][0].evidence is not None
     reason = judged.matches[ids[3]][0].evidence.reason
     assert reason == f"not among the {num_looks} looked at"
+
+
+@pytest.mark.parametrize(("looked_at", "is_trusted"), [("long-0", True), ("long-1", False)])
+def test_what_is_not_looked_at_is_trusted_after_a_copy_only(
+    library: Library, looked_at: str, is_trusted: bool
+) -> None:
+    path = library.folder / "long-0.mkv"
+    names = [looked_at, "short-0"]
+    first, unseen = (
+        library.index.find((library.folder / f"{name}.mkv").as_uri()).video_id for name in names
+    )
+    ranges = {first: [found((1, 3), (1, 3), 0.95)], unseen: [found((1, 3), (1, 3), 0.9)]}
+    judged = judge(library.index, FootageReader(), path, ranges, at_most=1)
+    assert judged.is_any_confirmed == is_trusted
+    [match] = judged.matches[unseen]
+    assert match.verified is None
+    assert (match.score >= COPY_SCORE) == is_trusted
 
 
 def test_where_vectors_see_no_movement_frames_search_all_of_the_range(
