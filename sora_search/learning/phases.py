@@ -141,9 +141,18 @@ class Phase:
     """Done once, before the first step."""
 
 
-PhaseMaker = Callable[
-    [TrainConfig, HalvedNetwork, FrameStore, Teacher | None, OnProgress | None], Phase
-]
+@dataclass(frozen=True, slots=True)
+class PhaseInputs:
+    """What a phase is made from."""
+
+    config: TrainConfig
+    network: HalvedNetwork
+    store: FrameStore
+    teacher: Teacher | None = None
+    on_progress: OnProgress | None = None
+
+
+PhaseMaker = Callable[[PhaseInputs], Phase]
 
 
 def batch_rng(config: TrainConfig, phase: str, step: int) -> np.random.Generator:
@@ -151,16 +160,9 @@ def batch_rng(config: TrainConfig, phase: str, step: int) -> np.random.Generator
     return np.random.default_rng([config.seed, list(PHASES).index(phase), step])
 
 
-def _distillation_phase(
-    config: TrainConfig,
-    network: HalvedNetwork,
-    store: FrameStore,
-    teacher: Teacher | None,
-    on_progress: OnProgress | None,
-    *,
-    name: str,
-) -> Phase:
-    del on_progress  # it starts at once
+def _distillation_phase(inputs: PhaseInputs, *, name: str) -> Phase:
+    config, network, store = inputs.config, inputs.network, inputs.store
+    teacher = inputs.teacher
     if teacher is None:
         raise ConfigError(f"phase {name!r} needs a teacher: give --teacher, or leave the phase out")
     if not isinstance(network, SoraNetwork):
@@ -207,19 +209,13 @@ def _distillation_phase(
     return Phase(steps, rate, losses, start=start)
 
 
-def _copies_phase(
-    config: TrainConfig,
-    network: HalvedNetwork,
-    store: FrameStore,
-    teacher: Teacher | None,
-    on_progress: OnProgress | None,
-) -> Phase:
-    del teacher  # that of the motion pathway
+def _copies_phase(inputs: PhaseInputs) -> Phase:
+    config, network, store = inputs.config, inputs.network, inputs.store
     sampler = _FrameSampler(store)
     size = network.config.frame_size
     num, stored = config.frames_per_step, store.frames.shape[1]
     moments = even_moments(stored)
-    wanted = appearance_of_frames(store, device=config.device, on_progress=on_progress)
+    wanted = appearance_of_frames(store, device=config.device, on_progress=inputs.on_progress)
     scaffold: nn.Module = nn.Identity()
     if wanted is not None:
         scaffold = nn.Linear(network.appearance_width, wanted.shape[2]).to(config.device)
@@ -253,21 +249,15 @@ def _copies_phase(
     return Phase(config.copies_steps, config.copies_rate, losses, scaffold)
 
 
-def _identity_phase(
-    config: TrainConfig,
-    network: HalvedNetwork,
-    store: FrameStore,
-    teacher: Teacher | None,
-    on_progress: OnProgress | None,
-) -> Phase:
-    del teacher
+def _identity_phase(inputs: PhaseInputs) -> Phase:
+    config, network = inputs.config, inputs.network
     looks = looks_of_views(
         network,
-        store,
+        inputs.store,
         num_views=config.identity_views,
         seed=config.seed,
         device=config.device,
-        on_progress=on_progress,
+        on_progress=inputs.on_progress,
     )
     num_clips, num_moments, num_views, _ = looks.shape
     num = min(config.identity_frames, num_clips)
@@ -302,23 +292,18 @@ def _contrast_of_copies(config: TrainConfig, vectors: Tensor) -> dict[str, Tenso
     }
 
 
-def _meaning_phase(
-    config: TrainConfig,
-    network: HalvedNetwork,
-    store: FrameStore,
-    teacher: Teacher | None,
-    on_progress: OnProgress | None,
-) -> Phase:
+def _meaning_phase(inputs: PhaseInputs) -> Phase:
+    config, network, store = inputs.config, inputs.network, inputs.store
     weights = store.dataset.weights()
     num = min(config.meaning_clips, len(weights))
     moments, wanted = moments_of_views(
         network,
         store,
-        teacher,
+        inputs.teacher,
         num_views=config.meaning_views,
         seed=config.seed,
         device=config.device,
-        on_progress=on_progress,
+        on_progress=inputs.on_progress,
     )
     labels, groups = label_numbers(store.dataset)
     scaffold: nn.Module = nn.Identity()

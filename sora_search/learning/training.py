@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sora_search.errors import ConfigError, TrainingError
 from sora_search.learning.datasets import FrameStore
 from sora_search.learning.distillation import load_teacher
 from sora_search.learning.journal import EVERY_STEPS, Journal
-from sora_search.learning.phases import PHASE_MAKERS, PHASES, Phase, TrainConfig
+from sora_search.learning.phases import PHASE_MAKERS, PHASES, Phase, PhaseInputs, TrainConfig
 from sora_search.learning.storing import read_state, write_state
 from sora_search.sora.checkpoint import load_tensors, new_network
 from sora_search.sora.network import HalvedNetwork, ModelConfig, NetworkConfig, to_channels_last
@@ -49,7 +49,8 @@ def train(
 
     Raises:
         ConfigError: If a phase is unknown, or needs a teacher and there is none, or there is
-            one clip only, or the folder holds a run with other settings or of another network.
+            one clip only, or what `init` names has tensors of another shape that no phase
+            learns, or the folder holds a run with other settings or of another network.
         ModelNotFoundError: If there is no model to start from under a name of `init`.
         TrainingError: If the loss is no longer a number, or a checkpoint cannot be written or
             read; the last good one is kept.
@@ -63,13 +64,14 @@ def train(
     network = new_network(model, seed=config.seed).to(config.device)
     to_channels_last(network)
     for start in init:
-        network.load_state_dict(_learned(start, network), strict=False)
+        network.load_state_dict(_learned(start, network, config.phases), strict=False)
     teacher = None if teacher_dir is None else load_teacher(teacher_dir)
+    inputs = PhaseInputs(config, network, store, teacher, on_progress)
     run = _Run.open(Path(out_dir), config, network)
     for index, name in enumerate(config.phases):
         if index < run.phase_index:
             continue
-        phase = PHASE_MAKERS[name](config, network, store, teacher, on_progress)
+        phase = PHASE_MAKERS[name](inputs)
         if run.step == 0:
             phase.start()
         parameters = run.start_phase(index, name, phase)
@@ -100,16 +102,33 @@ def _schedule(step: int, steps: int) -> float:
     return rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _learned(start: Path | str, network: HalvedNetwork) -> dict[str, Tensor]:
-    """What a finished run has learned in its phases; of a model, all tensors that fit."""
+def _learned(start: Path | str, network: HalvedNetwork, phases: Sequence[str]) -> dict[str, Tensor]:
+    """What a finished run has learned in its phases; of a model, all tensors.
+
+    Those of another shape are left out: a phase must learn them anew.
+    """
     folder = Path(start)
     if (folder / "checkpoint_last").is_dir():
-        phases = json.loads((folder / "config.json").read_text())["phases"]
-        prefixes = tuple(prefix for name in phases for prefix in PHASES[name])
+        learned = json.loads((folder / "config.json").read_text())["phases"]
         state = _read_state(folder / "checkpoint_last" / "state.pt")
-        return {key: x for key, x in state["network"].items() if key.startswith(prefixes)}
+        prefixes = _prefixes(learned)
+        tensors = {key: x for key, x in state["network"].items() if key.startswith(prefixes)}
+    else:
+        tensors = load_tensors(start)
     shapes = {key: x.shape for key, x in network.state_dict().items()}
-    return {key: x for key, x in load_tensors(start).items() if shapes.get(key) == x.shape}
+    unfit = [key for key, x in tensors.items() if shapes.get(key) != x.shape]
+    for key in unfit:
+        if key in shapes and not key.startswith(_prefixes(phases)):
+            raise ConfigError(
+                f"{key} of {str(start)!r} has the shape {tuple(tensors[key].shape)}, "
+                f"here {tuple(shapes[key])}: add a phase that learns it, or start from another"
+            )
+    return {key: x for key, x in tensors.items() if key not in unfit}
+
+
+def _prefixes(phases: Iterable[str]) -> tuple[str, ...]:
+    """How the names of the parameters begin that phases learn."""
+    return tuple(prefix for name in phases for prefix in PHASES[name])
 
 
 def _read_state(path: Path, device: str = "cpu") -> dict[str, Any]:

@@ -196,6 +196,21 @@ def test_what_cannot_work_is_refused(store: FrameStore, tmp_path: Path) -> None:
         train(replace(config, seed=1), store, out_dir=tmp_path / "d")
 
 
+def test_what_has_another_shape_must_be_learned_anew(store: FrameStore, tmp_path: Path) -> None:
+    wider = ModelConfig(identity_hidden=64)
+    save_network(SoraNetwork(wider, seed=5), tmp_path / "wider")
+    config = replace(CONFIG, phases=("identity",), identity_steps=1)
+    train(config, store, out_dir=tmp_path / "a", init=[tmp_path / "wider"])
+    config = replace(CONFIG, phases=("meaning",), meaning_steps=1)
+    with pytest.raises(ConfigError, match=r"identity_hidden\.1\.\w+ of .*wider.*: add a phase"):
+        train(config, store, out_dir=tmp_path / "b", init=[tmp_path / "wider"])
+
+
+def test_a_view_has_no_pair_where_there_is_one() -> None:
+    with pytest.raises(ValueError, match="2 views or more"):
+        replace(CONFIG, identity_views=1)
+
+
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(
     store: FrameStore, tmp_path: Path
 ) -> None:
