@@ -30,8 +30,8 @@ from sora_search.index.video_index import VideoIndex
 from sora_search.learning.copies import thumbnails_of
 from sora_search.learning.metrics import temporal_iou
 from sora_search.media.clips import Clip, EditedClip, joined_carrier
+from sora_search.media.compositions import CARRIER_S
 from sora_search.media.editing import (
-    CARRIER_S,
     EDITS,
     HARD_EDITS,
     USUAL_EDITS,

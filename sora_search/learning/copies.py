@@ -26,7 +26,8 @@ from sora_search.errors import MediaError, VideoDecodeError
 from sora_search.learning import datasets
 from sora_search.media import clips, editing, writing
 from sora_search.media.clips import Clip, EditedClip, joined_carrier, resize_frames
-from sora_search.media.editing import CARRIER_S, EDITS, edit_clip, generator_of, read_clip
+from sora_search.media.compositions import CARRIER_S
+from sora_search.media.editing import EDITS, edit_clip, generator_of, read_clip
 from sora_search.media.sampling import SamplingConfig, sample_times, sampling_rate
 
 OnFailure = Callable[[str], None]

@@ -124,7 +124,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if self.identity_views < 2:
-            raise ValueError(f"need 2 views or more, got {self.identity_views=}")
+            raise ValueError(f"need 2 views or more, got identity_views={self.identity_views}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from made_footage import HEIGHT, NUM, WIDTH, footage
 
 from sora_search.media.clips import Pictures, resize_frames
 from sora_search.media.writing import through_h264
-from sora_search.retrieval.rectangles import MAX_RECTANGLES, MIN_SIDE, find_rectangles
+from sora_search.retrieval.film import MIN_SIDE
+from sora_search.retrieval.rectangles import MAX_RECTANGLES, find_rectangles
 from sora_search.retrieval.windows import Rectangle
 
 
