@@ -97,7 +97,7 @@ class TrainConfig:
     """Weight of spreading the vectors."""
     appearance_weight: float = 3.0
     """Weight of seeing in an edited frame what the second teacher sees in the plain one."""
-    identity_steps: int = 600
+    identity_steps: int = 1000
     """Steps of learning the identity half alone."""
     identity_rate: float = 2e-3
     """Highest learning rate there."""
