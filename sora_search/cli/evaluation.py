@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import sora_search as ss
+from sora_search import config
 from sora_search.cli.options import (
     ConfigOption,
     DeviceOption,
@@ -17,7 +18,6 @@ from sora_search.cli.options import (
     QuietOption,
     VerboseOption,
     load_shared,
-    num_cores,
     require_paths,
     require_picture,
     set_up_logging,
@@ -116,7 +116,9 @@ def evaluate_command(
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sora-search-")))
         place = (keep or scratch) / "index"
         with progress as on_progress:
-            report = index_corpus(suite, encoder, place, jobs=num_cores(), on_progress=on_progress)
+            report = index_corpus(
+                suite, encoder, place, jobs=config.num_cores(), on_progress=on_progress
+            )
         for failure in report.failures:
             failed(ss.path_of(failure.uri), failure.reason)
         index = stack.enter_context(ss.VideoIndex.open(place, read_only=True))

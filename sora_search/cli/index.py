@@ -19,7 +19,6 @@ from sora_search.cli.options import (
     VerboseOption,
     WaitOption,
     load_shared,
-    num_cores,
     require_paths,
     set_up_logging,
 )
@@ -97,7 +96,7 @@ def index_command(
                     video_index,
                     paths,
                     encoder=encoder,
-                    jobs=settings.jobs or num_cores(),
+                    jobs=settings.jobs or config.num_cores(),
                     prune=prune,
                     on_progress=on_progress,
                     on_failure=lambda failure: _print_about_file("failed", failure),

@@ -24,7 +24,6 @@ from sora_search.cli.options import (
     SeedOption,
     VerboseOption,
     load_shared,
-    num_cores,
     require_paths,
     require_picture,
     set_up_logging,
@@ -149,7 +148,7 @@ def train_command(
     # What a teacher's own code prints is no result.
     with shown_progress(quiet=quiet) as on_progress, redirect_stdout(sys.stderr):
         store = FrameStore.build(
-            dataset, output / "frames", jobs=jobs or num_cores(), on_progress=on_progress
+            dataset, output / "frames", jobs=jobs or config.num_cores(), on_progress=on_progress
         )
         for failure in store.failures:
             print_line(f"left out: {failure}", error=True)
@@ -229,7 +228,7 @@ def finetune_command(
             dataset,
             model=shared.model,
             config=finetune_config,
-            jobs=jobs or num_cores(),
+            jobs=jobs or config.num_cores(),
             on_progress=on_progress,
         )
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -422,7 +421,7 @@ def evaluate_command(
             asked=split,
             limit=limit,
             seed=seed,
-            jobs=jobs or num_cores(),
+            jobs=jobs or config.num_cores(),
             cache_dir=cache,
             on_progress=on_progress,
         )

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,13 +131,6 @@ def load_shared(
     if settings.index.exists() and not settings.index.is_dir():
         raise ConfigError(f"--index {str(settings.index)!r} is no folder: give the index's folder")
     return settings
-
-
-def num_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def require_parent(save: Path) -> None:

@@ -1,15 +1,17 @@
 """Frames as verification sees them: small, gray, with their features, each looked at once.
 
 A query is compared with several videos, and each of them in several ranges: what was
-read and seen of a file is kept for the next look.
+read and seen of a file is kept for the next look. Several threads may look at once; what one
+of them reads or sees the others wait for.
 """
 
 import itertools
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -60,13 +62,15 @@ class Frame:
     gray: Gray
     time_s: float
     _features: Features | None = field(default=None, repr=False)
+    _looking: Lock = field(default_factory=Lock, repr=False)
 
     @property
     def features(self) -> Features:
         """What it can be recognized by, found when first asked for."""
-        if self._features is None:
-            self._features = _detect(self.gray)
-        return self._features
+        with self._looking:
+            if self._features is None:
+                self._features = _detect(self.gray)
+            return self._features
 
 
 class Footage:
@@ -111,6 +115,8 @@ class FootageReader:
 
     def __init__(self) -> None:
         self._pieces: OrderedDict[_Piece, list[Frame]] = OrderedDict()
+        self._reading: defaultdict[Path, Lock] = defaultdict(Lock)
+        self._keeping = Lock()
 
     def read(
         self,
@@ -138,30 +144,41 @@ class FootageReader:
             return Footage(list(itertools.chain(*map(_grays, batches))))
         numbers = range(int(span.start_s // PIECE_S), int(np.ceil(span.end_s / PIECE_S)))
         pieces = [_Piece(path, window, frames_per_s, number) for number in numbers]
-        missing = [piece for piece in pieces if piece not in self._pieces]
-        for _, run in itertools.groupby(enumerate(missing), lambda pair: pair[1].number - pair[0]):
-            self._read_run([piece for _, piece in run])
-        frames = []
-        for piece in pieces:
-            self._pieces.move_to_end(piece)
-            frames += [f for f in self._pieces[piece] if span.start_s <= f.time_s <= span.end_s]
-        num_kept = sum(map(len, self._pieces.values()))
-        while num_kept > MAX_KEPT:
-            num_kept -= len(self._pieces.popitem(last=False)[1])
+        with self._reading_of(path):
+            known = self._kept(pieces)
+            missing = [piece for piece in pieces if piece not in known]
+            for _, run in itertools.groupby(
+                enumerate(missing), lambda pair: pair[1].number - pair[0]
+            ):
+                known.update(_read_run([piece for _, piece in run]))
+            self._keep(known)
+        frames = [
+            frame
+            for piece in pieces
+            for frame in known[piece]
+            if span.start_s <= frame.time_s <= span.end_s
+        ]
         if not frames:
             raise VideoDecodeError(f"{quoted(path)} shows nothing at {span}: index it again")
         return Footage(frames)
 
-    def _read_run(self, run: Sequence["_Piece"]) -> None:
-        """Read pieces that follow one another."""
-        first, last = run[0], run[-1]
-        frames: dict[int, list[Frame]] = {piece.number: [] for piece in run}
-        whole = TimeSpan(first.number * PIECE_S, (last.number + 1) * PIECE_S)
-        with suppress(ValueError):  # the file ends before: nothing is there
-            for batch in _batches(first.path, whole, first.window, first.frames_per_s):
-                for frame in _grays(batch):
-                    frames[min(int(frame.time_s // PIECE_S), last.number)].append(frame)
-        self._pieces.update({piece: frames[piece.number] for piece in run})
+    def _reading_of(self, path: Path) -> Lock:
+        with self._keeping:
+            return self._reading[path]
+
+    def _kept(self, pieces: Iterable["_Piece"]) -> dict["_Piece", list[Frame]]:
+        with self._keeping:
+            return {piece: self._pieces[piece] for piece in pieces if piece in self._pieces}
+
+    def _keep(self, pieces: Mapping["_Piece", list[Frame]]) -> None:
+        """Keep what was read, or used again; forget what was not for longest."""
+        with self._keeping:
+            for piece in sorted(pieces, key=lambda piece: piece.number):
+                self._pieces[piece] = pieces[piece]
+                self._pieces.move_to_end(piece)
+            num_kept = sum(map(len, self._pieces.values()))
+            while num_kept > MAX_KEPT:
+                num_kept -= len(self._pieces.popitem(last=False)[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +189,18 @@ class _Piece:
     window: Rectangle | None
     frames_per_s: float
     number: int
+
+
+def _read_run(run: Sequence[_Piece]) -> dict[_Piece, list[Frame]]:
+    """Read pieces that follow one another."""
+    first, last = run[0], run[-1]
+    frames: dict[int, list[Frame]] = {piece.number: [] for piece in run}
+    whole = TimeSpan(first.number * PIECE_S, (last.number + 1) * PIECE_S)
+    with suppress(ValueError):  # the file ends before: nothing is there
+        for batch in _batches(first.path, whole, first.window, first.frames_per_s):
+            for frame in _grays(batch):
+                frames[min(int(frame.time_s // PIECE_S), last.number)].append(frame)
+    return {piece: frames[piece.number] for piece in run}
 
 
 def _batches(

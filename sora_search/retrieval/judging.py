@@ -1,12 +1,15 @@
 """Looking before telling: the best candidates' frames against those of the query.
 
 Vectors bring up what may be the same footage; frames decide. Looking costs a fraction
-of a second each, so a limited number of videos is looked at, the most promising first.
+of a second each, so a limited number of videos is looked at, the most promising first,
+several at a time.
 What was not looked at is told on trust: where the last look confirmed, what vectors find as
 strong may be right as well; where it did not, weaker ones hardly are.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -61,6 +64,7 @@ _Sides = tuple[TimeSpan | None, TimeSpan | None]
 
 
 _Range = TypeVar("_Range", FoundRange, Match)
+_Result = TypeVar("_Result")
 
 
 def _once(ranges: Iterable[_Range]) -> list[_Range]:
@@ -118,6 +122,7 @@ def judge(
     at_most: int = MIN_LOOKS,
     further: int = 0,
     bounds: TimeSpan | None = None,
+    num_threads: int = 1,
     on_progress: OnProgress | None = None,
 ) -> Judgment:
     """Look at the most promising videos; see which of their ranges stand.
@@ -130,6 +135,7 @@ def judge(
         at_most: How many videos to look at, and how many ranges of each.
         further: How many more videos to look at while none is confirmed.
         bounds: The part of the query that is searched; None for all of it.
+        num_threads: How many videos to look at at a time; the answer is the same.
         on_progress: Told after each video looked at.
 
     Returns:
@@ -141,17 +147,26 @@ def judge(
     judgment = Judgment({}, [])
     num_looks = most = min(len(order), at_most + further)
     sight: Sight = "unseen"
+
+    def look_at(video_id: int) -> Callable[[], list[Match] | None]:
+        path = _file_of(index, video_id)
+        if path is None:
+            return lambda: None
+        pair = _Pair(reader, query_path, path, bounds)
+        return lambda: list(pair.look_at(found[video_id], at_most))
+
+    looks = in_threads(map(look_at, order[:most]), num_threads)
     for place, video_id in enumerate(order):
         if place >= at_most and judgment.is_any_confirmed:
             num_looks = min(num_looks, place)
         if place >= num_looks:
+            looks.close()
             reason = f"not among the {num_looks} looked at"
             matches = list(_on_trust(found[video_id], reason, sight))
-        elif (path := _file_of(index, video_id)) is None:
+        elif (seen := next(looks)) is None:
             matches = list(_on_trust(found[video_id], "its file is gone", sight))
         else:
-            pair = _Pair(reader, query_path, path, bounds)
-            matches = list(pair.look_at(found[video_id], at_most))
+            matches = seen
             sight = "unseen" if any(map(_stands, matches)) else "behind"
         matches.sort(key=lambda match: -match.score)
         told = [match for match in matches if _is_told(match)]
@@ -169,6 +184,25 @@ def judge(
     if on_progress is not None and num_looks < most:
         on_progress(Progress("looking", num_looks, num_looks))
     return judgment
+
+
+def in_threads(tasks: Iterable[Callable[[], _Result]], num: int) -> Generator[_Result, None, None]:
+    """The results of tasks, in order; of the next ones `num` in all are worked on meanwhile.
+
+    Closed, it waits for those that were begun; the others are not.
+    """
+    waiting: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(num) as pool:
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(task))
+                if len(waiting) == num:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _explained(matches: Iterable[Match]) -> list[Match]:

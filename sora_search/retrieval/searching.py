@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sora_search.config import num_cores
 from sora_search.datatypes import (
     Decision,
     Match,
@@ -89,6 +90,9 @@ MAX_REJECTIONS = 20
 
 MAX_LOADED = 100_000
 """Stored vectors kept for the next step of the search, 100 MB of them."""
+
+MAX_THREADS = 6
+"""Videos that are looked at at a time: as many as most searches look at."""
 
 PIECE_VECTORS = 1024
 """A longer query is searched in pieces of so many vectors (8.5 minutes at two a second)."""
@@ -170,6 +174,7 @@ def search(
             at_most=at_most,
             further=further,
             bounds=bounds,
+            num_threads=min(MAX_THREADS, num_cores()),
             on_progress=on_progress,
         )
 

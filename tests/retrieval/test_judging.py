@@ -1,6 +1,7 @@
 """Which ranges are told: each once, and what frames say about them."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from made_library import Library
@@ -116,6 +117,40 @@ def test_while_none_is_confirmed_further_videos_are_looked_at(
     assert judged.matches[ids[3]][0].evidence is not None
     reason = judged.matches[ids[3]][0].evidence.reason
     assert reason == f"not among the {num_looks} looked at"
+
+
+@pytest.mark.parametrize("num_threads", [2, 5])
+def test_the_answer_does_not_depend_on_how_many_are_looked_at_at_a_time(
+    library: Library, monkeypatch: pytest.MonkeyPatch, num_threads: int
+) -> None:
+    looks = watched_looks(monkeypatch)
+    path = library.folder / "long-0.mkv"
+    names = ["long-1", "short-0", "long-0", "short-1", "twice"]
+    ids = [library.index.find((library.folder / f"{n}.mkv").as_uri()).video_id for n in names]
+    ranges = {i: [found((1, 3), (1, 3), 0.9 - 0.1 * place)] for place, i in enumerate(ids)}
+
+    def judged(num: int) -> judging.Judgment:
+        return judge(
+            library.index, FootageReader(), path, ranges, at_most=1, further=4, num_threads=num
+        )
+
+    expected = judged(1)
+    looks.clear()
+    assert judged(num_threads) == expected
+    assert 3 <= len(looks) <= 3 + num_threads
+
+
+def test_tasks_are_begun_in_order_and_no_more_than_asked_for() -> None:
+    begun: list[int] = []
+
+    def task(number: int) -> int:
+        begun.append(number)
+        return number
+
+    results = judging.in_threads((partial(task, number) for number in range(9)), 3)
+    assert [next(results), next(results)] == [0, 1]
+    results.close()
+    assert set(begun) <= {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize(("looked_at", "is_trusted"), [("long-0", True), ("long-1", False)])
