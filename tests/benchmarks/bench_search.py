@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--frames-per-s", type=float, help="frames, and vectors, a second")
     parser.add_argument("--without", default="", help=", ".join(LEFT_OUT))
     parser.add_argument("--keep", type=Path, help="where the index is kept")
-    parser.add_argument("--jsonl", type=Path, help="write every outcome")
+    parser.add_argument("--jsonl", type=Path, help="add every outcome, as it comes")
     options = parser.parse_args()
     if options.keep and options.frames_per_s:
         parser.error("--keep would mix vectors of several rates: leave one out")
@@ -99,9 +99,10 @@ def main() -> None:
                 ),
             ):
                 outcomes.append(outcome)
+                if options.jsonl:
+                    with options.jsonl.open("a") as file:
+                        file.write(json.dumps(asdict(outcome)) + "\n")
     print(file=sys.stderr)
-    if options.jsonl:
-        options.jsonl.write_text("".join(json.dumps(asdict(one)) + "\n" for one in outcomes))
     for line in benchmark_lines(tally(outcomes, num_videos=num_videos, negative=NEGATIVE)):
         print(line)
     for verified in (True, None, False):

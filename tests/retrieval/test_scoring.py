@@ -58,20 +58,20 @@ def test_mean_vector_has_two_halves_of_equal_norm() -> None:
 
 def test_zero_point_is_what_chance_reaches_within_bounds() -> None:
     low, high = ZERO_POINT_RANGE
-    query = weigh(two_halves(0, 10, 64), WEIGHTS["copies"])
-    assert find_zero_point(query, two_halves(1, 500, 64)) == low  # unrelated vectors
-    assert find_zero_point(query, two_halves(0, 10, 64)[:1].repeat(9, axis=0)) <= high
-    assert find_zero_point(query[:1], two_halves(0, 1, 64)) == high  # only the query itself
-    assert find_zero_point(query, np.zeros((0, 64), np.float32)) == high
+    query = weigh(two_halves(0, 10, 256), WEIGHTS["copies"])
+    assert find_zero_point(query, two_halves(1, 500, 256)) == low  # unrelated vectors
+    assert find_zero_point(query, two_halves(0, 10, 256)[:1].repeat(9, axis=0)) <= high
+    assert find_zero_point(query[:1], two_halves(0, 1, 256)) == high  # only the query itself
+    assert find_zero_point(query, np.zeros((0, 256), np.float32)) == high
 
 
 def test_zero_point_between_the_bounds_is_a_quantile() -> None:
     query = np.array([[1.0, 0.0, 1.0, 0.0]], np.float32) / np.sqrt(2)
-    similarity = np.linspace(0, 0.6, 101)
+    similarity = np.linspace(0, 0.56, 101)
     half = np.stack([similarity, np.sqrt(1 - similarity**2)], axis=1) / np.sqrt(2)
     background = np.hstack([half, half]).astype(np.float32)
-    assert find_zero_point(query, background) == pytest.approx(0.57, abs=0.006)
-    assert find_zero_point(query, background, quantile=0.5) == 0.4
+    assert find_zero_point(query, background) == pytest.approx(0.53, abs=0.006)
+    assert find_zero_point(query, background, quantile=0.5) == 0.28
 
 
 SIGHTS: tuple[Sight, ...] = get_args(Sight)
