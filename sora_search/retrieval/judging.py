@@ -25,8 +25,10 @@ from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH, Sight, sco
 from sora_search.retrieval.verification import SCENE_APPEARANCE, Verification, verify_match
 from sora_search.retrieval.windows import Rectangle
 
-MAX_REFUTED = 2
-"""Ranges of one video that may be refuted, or unreadable, before the others are not looked at."""
+MAX_REFUTED, MAX_REFUTED_CLOSER, MAX_REFUTED_FURTHER = 2, 3, 1
+"""Ranges of one video that may be refuted, or unreadable, before the others are not looked at: in a
+first search, in one that looks closer (an inset that crosses the picture passes several windows,
+and is seen well in one of them), and among the further videos of that."""
 
 MIN_CONFIRMED = 0.75
 """Where less of a range without movement of its own is confirmed, its halves are looked at too."""
@@ -148,14 +150,17 @@ def judge(
     num_looks = most = min(len(order), at_most + further)
     sight: Sight = "unseen"
 
-    def look_at(video_id: int) -> Callable[[], list[Match] | None]:
-        path = _file_of(index, video_id)
+    def look_at(place: int) -> Callable[[], list[Match] | None]:
+        path = _file_of(index, order[place])
         if path is None:
             return lambda: None
         pair = _Pair(reader, query_path, path, bounds)
-        return lambda: list(pair.look_at(found[video_id], at_most))
+        patience = MAX_REFUTED_FURTHER if place >= at_most else MAX_REFUTED
+        if further and place < at_most:
+            patience = MAX_REFUTED_CLOSER
+        return lambda: list(pair.look_at(found[order[place]], at_most, patience))
 
-    looks = in_threads(map(look_at, order[:most]), num_threads)
+    looks = in_threads(map(look_at, range(most)), num_threads)
     for place, video_id in enumerate(order):
         if place >= at_most and judgment.is_any_confirmed:
             num_looks = min(num_looks, place)
@@ -271,11 +276,13 @@ class _Pair:
         self._reader, self._query_path, self._path, self._bounds = reader, query_path, path, bounds
         self._confirmed: list[tuple[Rectangle | None, TimeSpan, Placement]] = []
 
-    def look_at(self, ranges: Sequence[FoundRange], at_most: int) -> Iterator[Match]:
+    def look_at(
+        self, ranges: Sequence[FoundRange], at_most: int, max_refuted: int
+    ) -> Iterator[Match]:
         """What frames say about ranges, the most promising first, and of those left on trust."""
         num_refuted = num_unread = 0
         for place, found in enumerate(ranges):
-            if place >= at_most or num_refuted + num_unread >= MAX_REFUTED:
+            if place >= at_most or num_refuted + num_unread >= max_refuted:
                 sight: Sight = "behind" if 0 < num_refuted == place else "unseen"
                 reason = "not looked at after the others of its video"
                 yield from _on_trust(ranges[place:], reason, sight)
@@ -374,4 +381,6 @@ def _sight(seen: Verification, *, is_picture: bool) -> Sight:
         return "other" if seen.is_same is False else "featureless"
     if seen.motion is None:
         return "static"
-    return "picture" if is_picture else "moving"
+    if is_picture:
+        return "picture"
+    return "moving" if seen.is_same else "partial"

@@ -78,7 +78,7 @@ SURE_MOTION, LIKELY_MOTION, OTHER_MOTION = 0.80, 0.65, 0.25
 """Enough alone, enough where it stands out, and too little for doubt. Nine copies in ten had
 .8 or more, the others, blends and filmed screens above all, .3 and up; other takes and
 moments up to .25, some up to .6 (a caption that moves alike in many videos of a series, one person
-who repeats an exercise .77), and a robot that does its task again .86 and .89."""
+who repeats an exercise .77)."""
 
 SURE_CONTRAST = 17.0
 """How far the motion of a copy stands out among other times, in deviations. Copies with less

@@ -92,7 +92,7 @@ def test_more_evidence_never_lowers_the_score(
 @given(st.floats(0, 1))
 def test_what_moves_counts_more_than_any_strength(strength: float) -> None:
     other = score_of_match(strength, "other")
-    doubtful = score_of_match(strength, "moving", appearance=0.7, motion=0.5)
+    doubtful = score_of_match(strength, "partial", appearance=0.7, motion=0.65)
     sure = score_of_match(strength, "moving", appearance=0.9, motion=0.8)
     assert other < doubtful < COPY_SCORE < 0.9 < sure
     assert kind_of(score_of_match(strength, "featureless")) == "similar"
@@ -104,3 +104,8 @@ def test_what_frames_confirm_is_a_copy() -> None:
     assert kind_of(score_of_match(0.0, "moving", **least)) == "copy"
     least = {"appearance": verification.STILL_APPEARANCE, "motion": verification.SURE_STILL}
     assert kind_of(score_of_match(0.0, "picture", **least)) == "copy"
+
+
+def test_what_moves_alike_and_does_not_stand_out_is_hardly_a_copy() -> None:
+    assert kind_of(score_of_match(0.4, "partial", appearance=0.9, motion=0.74)) == "similar"
+    assert kind_of(score_of_match(0.0, "moving", appearance=0.5, motion=0.66)) == "copy"
