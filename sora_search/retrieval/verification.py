@@ -40,6 +40,7 @@ from sora_search.retrieval.placement import (
     place_features,
     whole_picture,
 )
+from sora_search.retrieval.steadying import steadied
 from sora_search.retrieval.stills import MIN_BLOCKS, Moment, find_moments, moment_of
 from sora_search.retrieval.synchrony import Clock
 from sora_search.retrieval.windows import Rectangle
@@ -312,6 +313,7 @@ def verify(
         laid = eyes.lay(clock, found)
         laid = _sharpened(eyes, laid, clock, times_s[::2])
         laid = _plainest(eyes, laid, clock, times_s[::2])
+    laid = _steady(eyes, laid)
     to_whole, whole_size = _around(window, eyes.query.size)
     edit = find_edit(
         to_whole @ laid.placement.at(times_s).mean(axis=0),
@@ -534,6 +536,22 @@ def _plainest(eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats) -> Laid
         if upright is not None and upright.cells >= MIN_CELLS:
             laid = _better(laid, eyes.lay(laid.clock, upright))
     return laid
+
+
+def _steady(eyes: _Eyes, laid: Laid) -> Laid:
+    """The same without the shaking of a hand that filmed it, where that hides what moves."""
+    is_scene = laid.appearance >= SCENE_APPEARANCE
+    if not is_scene or laid.motion is None or laid.motion >= SURE_MOTION:
+        return laid
+    shown_s = laid.clock.back(eyes.video.times_s)
+    inside = (shown_s >= eyes.query.times_s[0]) & (shown_s <= eyes.query.times_s[-1])
+    placement = steadied(eyes.query, eyes.video, laid.clock, laid.placement, shown_s[inside])
+    if placement is None:
+        return laid
+    steady = eyes.lay(laid.clock, placement)
+    if steady.motion is None or steady.motion <= laid.motion:
+        return laid
+    return replace(laid, motion=steady.motion, contrast=steady.contrast)
 
 
 def _better(laid: Laid, other: Laid) -> Laid:

@@ -1,0 +1,113 @@
+"""A hand that shakes, taken out: where a steady picture lies in a query that was filmed by hand.
+
+A screen that is filmed by hand sways by a few pixels. Over a picture whose camera stood still
+that looks like movement, and hides what does move. Frame by frame the sway is what is left to
+shift, once the geometry is known. Where the camera of the indexed video sways itself nothing is
+taken out: there the shifts would make any two takes of a scene agree.
+
+Source: gradient-based registration (Lucas and Kanade, IJCAI 1981), with brightness and contrast
+fitted along.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_search.retrieval.footage import Footage
+from sora_search.retrieval.overlay import GRID_POINTS, Window, pairs_at
+from sora_search.retrieval.placement import Placement
+from sora_search.retrieval.synchrony import Clock
+
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+
+MAX_SWAY = 0.02
+"""Share of the indexed picture's longer side that a frame may be off by."""
+
+MAX_CAMERA_STEP = 0.1
+"""Pixels of the indexed video, in the median from one frame to the next, by which a camera that
+stands still may seem to move."""
+
+MIN_TRAVEL = 4.0
+"""How many times farther than the sway a camera that moves must travel: the shifts cannot have
+made that agree."""
+
+NUM_ROUNDS, NUM_FITS = 2, 3
+"""A shift of more than a point of the grid is found in two steps; and in each of them points are
+left out that the fit before missed by more than most."""
+
+
+def steadied(
+    query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
+) -> Placement | None:
+    """The placement at each of some times, with the sway of the query in it.
+
+    Args:
+        query: Frames of the query.
+        video: Frames of the indexed video.
+        clock: Which moments of the two belong together.
+        placement: Where the indexed picture lies in the query; one that does not move.
+        times_s: Times of the query, increasing.
+
+    Returns:
+        None where the camera of the indexed video moves, or the shifts are too large or too few.
+    """
+    rows, video_rows = pairs_at(query, video, clock, times_s)
+    rows, first = np.unique(rows, return_index=True)
+    video_rows = video_rows[first]
+    if len(rows) < 3 or placement.is_moving:
+        return None
+    window = Window.over(placement.matrices[0], video.size, query.size, GRID_POINTS)
+    original = window.read([video.frames[row].gray for row in video_rows])
+    pitch = float(window.matrix[0, 0])
+    camera = [_shift_between(*pair, window.covered) for pair in pairwise(original)]
+    known = [step for step in camera if step is not None]
+    if not known:
+        return None
+    steps = pitch * np.stack(known)
+    matrices = np.repeat(placement.matrices, len(rows), axis=0)
+    frames = [query.frames[row].gray for row in rows]
+    shifts = np.zeros((len(rows), 2))
+    for _ in range(NUM_ROUNDS):
+        laid = window.read(frames, matrices)
+        for place, (ours, theirs) in enumerate(zip(laid, original, strict=True)):
+            shift = _shift_between(theirs, ours, window.covered)
+            if shift is not None:
+                shifts[place] += shift * pitch
+                matrices[place, :2, 2] -= matrices[place, :2, :2] @ (shift * pitch)
+    is_still = np.median(np.linalg.norm(steps, axis=1)) <= MAX_CAMERA_STEP
+    travel, sway = (np.ptp(path, axis=0).max() for path in (np.cumsum(steps, axis=0), shifts))
+    if not is_still and travel < MIN_TRAVEL * sway:
+        return None
+    if np.abs(shifts).max() > MAX_SWAY * max(video.size):
+        return None
+    return Placement(matrices, query.times_s[rows], placement.cells)
+
+
+def _shift_between(picture: Floats32, moved: Floats32, covered: NDArray[np.bool_]) -> Floats | None:
+    """By how many points (x, y) of the grid one is shifted against the other; None without texture.
+
+    The second at a place is the first at that place plus the shift.
+    """
+    whole = np.full(covered.shape, np.nan, np.float32)
+    whole[covered] = picture
+    down, across = np.gradient(whole)
+    there = np.isfinite(down) & np.isfinite(across) & covered
+    inside = there[covered]
+    if inside.sum() < 64:
+        return None
+    columns = [whole[there], across[there], down[there], np.ones(int(inside.sum()), np.float32)]
+    terms: Floats = np.stack(columns, 1).astype(np.float64)
+    wanted = moved[inside].astype(np.float64)
+    kept = np.ones(len(terms), bool)
+    for _ in range(NUM_FITS):
+        solved, _, rank, _ = np.linalg.lstsq(
+            terms[kept].T @ terms[kept], terms[kept].T @ wanted[kept], rcond=1e-9
+        )
+        if rank < len(solved) or solved[0] <= 0.1:
+            return None
+        # What moves on its own says nothing about the hand.
+        missed = np.abs(terms @ solved - wanted)
+        kept = missed <= 2 * np.median(missed)
+    return np.asarray(solved[1:3] / solved[0])
