@@ -8,7 +8,7 @@ strong may be right as well; where it did not, weaker ones hardly are.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,10 +104,12 @@ class Judgment:
     Attributes:
         matches: Those told of each video, best first.
         rejected: Those not told, with the id of their video, the most promising first.
+        looked_at: Ids of the videos whose frames were looked at.
     """
 
     matches: dict[int, list[Match]]
     rejected: list[tuple[int, Match]]
+    looked_at: set[int]
 
     @property
     def is_any_confirmed(self) -> bool:
@@ -121,6 +123,7 @@ def judge(
     query_path: Path | str,
     found: Mapping[int, Sequence[FoundRange]],
     *,
+    first: Collection[int] = (),
     at_most: int = MIN_LOOKS,
     further: int = 0,
     bounds: TimeSpan | None = None,
@@ -134,6 +137,7 @@ def judge(
         reader: Reads the frames of both sides, and keeps them for the next time.
         query_path: The query file.
         found: Ranges of each video, from `without_echoes`.
+        first: Videos to look at before all others, whatever their strength.
         at_most: How many videos to look at, and how many ranges of each.
         further: How many more videos to look at while none is confirmed.
         bounds: The part of the query that is searched; None for all of it.
@@ -145,8 +149,8 @@ def judge(
         range is confirmed those refuted are rejected; a video all of whose ranges are refuted
         keeps the best one, if vectors alone would tell it.
     """
-    order = sorted(found, key=lambda video_id: (-found[video_id][0].strength, video_id))
-    judgment = Judgment({}, [])
+    order = sorted(found, key=lambda i: (i not in first, -found[i][0].strength, i))
+    judgment = Judgment({}, [], set())
     num_looks = most = min(len(order), at_most + further)
     sight: Sight = "unseen"
 
@@ -172,6 +176,7 @@ def judge(
             matches = list(_on_trust(found[video_id], "its file is gone", sight))
         else:
             matches = seen
+            judgment.looked_at.add(video_id)
             sight = "unseen" if any(map(_stands, matches)) else "behind"
         matches.sort(key=lambda match: -match.score)
         told = [match for match in matches if _is_told(match)]
