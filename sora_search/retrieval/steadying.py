@@ -1,9 +1,10 @@
 """A hand that shakes, taken out: where a steady picture lies in a query that was filmed by hand.
 
-A screen that is filmed by hand sways by a few pixels. Over a picture whose camera stood still
-that looks like movement, and hides what does move. Frame by frame the sway is what is left to
-shift, once the geometry is known. Where the camera of the indexed video sways itself nothing is
-taken out: there the shifts would make any two takes of a scene agree.
+A screen that is filmed by hand sways by a few pixels, and an inset that crosses the picture lies
+roughly where a few frames say. Over a picture whose camera stood still that looks like movement,
+and hides what does move. Frame by frame it is what is left to shift, once the geometry is known.
+Where the camera of the indexed video sways itself nothing is taken out: there the shifts would
+make any two takes of a scene agree.
 
 Source: gradient-based registration (Lucas and Kanade, IJCAI 1981), with brightness and contrast
 fitted along.
@@ -47,7 +48,7 @@ def steadied(
         query: Frames of the query.
         video: Frames of the indexed video.
         clock: Which moments of the two belong together.
-        placement: Where the indexed picture lies in the query; one that does not move.
+        placement: Where the indexed picture lies in the query.
         times_s: Times of the query, increasing.
 
     Returns:
@@ -56,9 +57,10 @@ def steadied(
     rows, video_rows = pairs_at(query, video, clock, times_s)
     rows, first = np.unique(rows, return_index=True)
     video_rows = video_rows[first]
-    if len(rows) < 3 or placement.is_moving:
+    if len(rows) < 3:
         return None
-    window = Window.over(placement.matrices[0], video.size, query.size, GRID_POINTS)
+    matrices = placement.at(query.times_s[rows])
+    window = Window.over(matrices[len(rows) // 2], video.size, query.size, GRID_POINTS)
     original = window.read([video.frames[row].gray for row in video_rows])
     pitch = float(window.matrix[0, 0])
     camera = [_shift_between(*pair, window.covered) for pair in pairwise(original)]
@@ -66,7 +68,6 @@ def steadied(
     if not known:
         return None
     steps = pitch * np.stack(known)
-    matrices = np.repeat(placement.matrices, len(rows), axis=0)
     frames = [query.frames[row].gray for row in rows]
     shifts = np.zeros((len(rows), 2))
     for _ in range(NUM_ROUNDS):
