@@ -140,6 +140,20 @@ def test_the_answer_does_not_depend_on_how_many_are_looked_at_at_a_time(
     assert 3 <= len(looks) <= 3 + num_threads
 
 
+def test_videos_named_first_are_looked_at_before_stronger_ones(library: Library) -> None:
+    path = library.folder / "long-0.mkv"
+    ids = [
+        library.index.find((library.folder / f"{name}.mkv").as_uri()).video_id
+        for name in ("long-1", "long-0")
+    ]
+    ranges = {i: [found((1, 3), (1, 3), 0.9 - 0.5 * place)] for place, i in enumerate(ids)}
+    judged = judge(
+        library.index, FootageReader(), path, ranges, first=[ids[1]], at_most=1, further=3
+    )
+    assert judged.looked_at == {ids[1]}
+    assert judged.is_any_confirmed
+
+
 def test_tasks_are_begun_in_order_and_no_more_than_asked_for() -> None:
     begun: list[int] = []
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -382,3 +383,25 @@ def test_answer_does_not_depend_on_the_order_of_indexing(
         shown = [(r.uri, r.score, r.kind, r.coverage, r.matches) for r in answer.results]
         reference = reference or shown
         assert shown == reference
+
+
+def test_videos_most_alike_as_wholes_give_ranges_though_no_moment_is_near(
+    library: Library,
+) -> None:
+    index = library.index
+    right = index.find(library.uri("long-1")).video_id
+    stored = index.embedding(right)
+    # Far from each moment, and from other videos: what many small disagreements leave.
+    noise = np.random.default_rng(0).normal(size=stored.vectors.shape)
+    halves = np.split(stored.vectors + 0.12 * noise, 2, axis=1)
+    units = [half / np.linalg.norm(half, axis=1, keepdims=True) for half in halves]
+    vectors = (np.concatenate(units, axis=1) / np.sqrt(2)).astype(np.float32)
+    embedding = replace(stored, vectors=vectors)
+    searching_ = searching._Searching(index, frozenset(), {})
+    found = searching_.alike(embedding, without=())
+    assert len(found) <= searching.NUM_ALIKE_LOOKS
+    best = found[right][0].span
+    assert best.row_span is not None
+    assert best.column_span is not None
+    assert abs(best.row_span.start_s - best.column_span.start_s) < 1
+    assert right not in searching_.alike(embedding, without={right})
