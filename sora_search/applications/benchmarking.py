@@ -299,18 +299,17 @@ def _asked(
     right, left_out = {_indexed_as(path)}, set[Path]()
     if suite.same is not None:
         right |= {_indexed_as(other) for other in suite.same.get(path, ())}
-    else:
-        for result in answer.results:
-            file = path_of(result.uri)
-            if file in right:
-                continue
-            if sources is None:
-                if _shows_negative(result, path):
-                    right.add(file)
-            elif sources.piece.is_shown_by(result):
+    for result in answer.results:
+        file = path_of(result.uri)
+        if file in right:
+            continue
+        if sources is None:
+            if suite.same is None and _shows_negative(result, path):
                 right.add(file)
-            elif sources.carrier.is_shown_by(result):
-                left_out.add(file)
+        elif suite.same is None and sources.piece.is_shown_by(result):
+            right.add(file)
+        elif sources.carrier.is_shown_by(result):
+            left_out.add(file)
     return judged(answer, name, path, right, edited, left_out, cpu_s=cpu_s, seconds=seconds)
 
 
