@@ -53,6 +53,8 @@ class AlignedSpan:
         diagonals: In such a rectangle, the spans of equal length that are most alike, of all of it
             and then of either half: frames may see movement where vectors see none. Empty where
             the ranges are a line by themselves.
+        outstanding: Where all of both ranges is alike, other pairs of spans that are so by more
+            than that.
     """
 
     row_span: TimeSpan | None
@@ -61,6 +63,7 @@ class AlignedSpan:
     window_evidence: float
     is_static: bool = False
     diagonals: tuple[tuple[TimeSpan, TimeSpan], ...] = ()
+    outstanding: tuple[tuple[TimeSpan, TimeSpan], ...] = ()
 
 
 def align(

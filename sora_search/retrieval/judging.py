@@ -314,6 +314,13 @@ class _Pair:
             if confirmed:
                 yield from (match_of(ranges, found.strength, half_seen) for half_seen in confirmed)
                 return
+        if not seen.is_same:
+            exact = replace(found, span=replace(found.span, diagonals=()))
+            tried = [self._verify(exact, spans) for spans in found.span.outstanding]
+            confirmed = [other for other in tried if other.is_same]
+            if confirmed:
+                yield from (match_of(ranges, found.strength, other) for other in confirmed)
+                return
         if found.span.diagonals and not seen.is_same:
             # Where nothing moves all of both ranges is as alike as what was looked at.
             seen = replace(seen, match=None)

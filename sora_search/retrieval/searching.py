@@ -101,6 +101,13 @@ NUM_ALIKE_LOOKS, NUM_NEAREST = 3, 2
 """Of so many videos so many ranges are looked at before all others in a closer search: for 4 of 5
 crops to 30 % whose frames were not looked at the right video was the most alike as a whole."""
 
+SCENE_EXCESS = 0.1
+"""Two videos are one scene where the median of the similarities of their moments exceeds the zero
+point by so much; it is the zero point of what stands out from it."""
+
+NUM_OUTSTANDING, OTHER_LINE_S = 3, 1.0
+"""So many ranges of one scene are looked at beside the first, which lie elsewhere by so much."""
+
 MAX_THREADS = 6
 """Videos that are looked at at a time: as many as most searches look at."""
 
@@ -351,15 +358,15 @@ class _Searching:
         )
         self._aligned_ids.update(candidate.video_id for candidate in candidates)
         for group in self._groups(candidates, len(weighted)):
-            aligned = align_videos(
-                [weighted @ video.vectors.T for video in group.values()],
-                zero_point=zero_point,
-                rows=rows,
-                columns=[Timeline.from_spans(video.spans) for video in group.values()],
-            )
-            for video_id, spans in zip(group, aligned, strict=True):
+            similarities = [weighted @ video.vectors.T for video in group.values()]
+            columns = [Timeline.from_spans(video.spans) for video in group.values()]
+            aligned = align_videos(similarities, zero_point=zero_point, rows=rows, columns=columns)
+            for video_id, spans, similarity, timeline in zip(
+                group, aligned, similarities, columns, strict=True
+            ):
                 if spans:
-                    yield video_id, spans
+                    best = _with_outstanding(spans[0], similarity, zero_point, rows, timeline)
+                    yield video_id, [best, *spans[1:]]
 
     def _groups(
         self, candidates: Sequence[Candidate], num_rows: int
@@ -434,6 +441,33 @@ class _Searching:
         while len(self._loaded) > 1 and sum(map(len, self._loaded.values())) > MAX_LOADED:
             self._loaded.popitem(last=False)
         return self._loaded[video_id]
+
+
+def _with_outstanding(
+    span: AlignedSpan,
+    similarity: NDArray[np.float32],
+    zero_point: float,
+    rows: Timeline,
+    columns: Timeline,
+) -> AlignedSpan:
+    """A range with what stands out from it where the whole of two videos is one scene.
+
+    There the longest line is the likeliest one, and parts in another order lie beside it.
+    """
+    usual = float(np.median(similarity))
+    if usual < zero_point + SCENE_EXCESS or span.row_span is None:
+        return span
+    outstanding = []
+    for other in align(similarity, zero_point=usual, rows=rows, columns=columns)[:NUM_OUTSTANDING]:
+        if other.row_span and other.column_span and span.column_span:
+            late_s, others_s = (
+                one.column_span.start_s - one.row_span.start_s
+                for one in (span, other)
+                if one.column_span and one.row_span
+            )
+            if abs(late_s - others_s) > OTHER_LINE_S:
+                outstanding.append((other.row_span, other.column_span))
+    return replace(span, outstanding=tuple(outstanding))
 
 
 def _results(

@@ -221,6 +221,27 @@ def test_where_a_part_alone_is_confirmed_the_halves_are_looked_at(
     ]
 
 
+def test_of_a_refuted_range_of_one_scene_what_stands_out_is_looked_at(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = ((TimeSpan(0, 4), TimeSpan(4, 8)), (TimeSpan(4, 8), TimeSpan(0, 4)))
+
+    def seen(*sides: object, **options: object) -> Verification:
+        match = sides[-1]
+        assert isinstance(match, Match)
+        assert options["within"] is None
+        is_part = (match.query_span, match.video_span) in parts
+        return Verification(is_part, 90, 0.9, 0.9, 9.0, 0.0, match if is_part else None)
+
+    monkeypatch.setattr(judging, "verify_match", seen)
+    path = library.folder / "long-1.mkv"
+    video_id = library.index.find(path.as_uri()).video_id
+    whole = replace(found((0, 8), (0, 8), 0.9).span, outstanding=parts)
+    judged = judge(library.index, FootageReader(), path, {video_id: [FoundRange(whole, 0.9)]})
+    told = {(match.query_span, match.video_span) for match in judged.matches[video_id]}
+    assert told == set(parts)
+
+
 def test_a_range_that_cannot_be_read_hides_no_other(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:

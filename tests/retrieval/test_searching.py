@@ -22,7 +22,9 @@ from sora_search.media.clips import Clip, cropped, cut, unedited
 from sora_search.media.editing import edit_clip
 from sora_search.media.writing import write_video
 from sora_search.retrieval import searching
+from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.searching import search
+from sora_search.retrieval.timeline import Timeline
 
 
 def assert_near(span: TimeSpan | None, start_s: float, end_s: float, within_s: float) -> None:
@@ -405,3 +407,22 @@ def test_videos_most_alike_as_wholes_give_ranges_though_no_moment_is_near(
     assert best.column_span is not None
     assert abs(best.row_span.start_s - best.column_span.start_s) < 1
     assert right not in searching_.alike(embedding, without={right})
+
+
+@pytest.mark.parametrize(("elsewhere", "num"), [(0.75, 2), (0.1, 0)])
+def test_in_one_scene_what_stands_out_is_told_beside_the_longest_line(
+    elsewhere: float, num: int
+) -> None:
+    similarity = np.full((16, 16), elsewhere, np.float32)
+    np.fill_diagonal(similarity, 0.8)
+    halves = [(TimeSpan(0, 4), TimeSpan(4, 8)), (TimeSpan(4, 8), TimeSpan(0, 4))]
+    for i in range(8):
+        similarity[i, i + 8] = similarity[i + 8, i] = 0.99
+    times = Timeline.regular(16)
+    whole = AlignedSpan(TimeSpan(0, 8), TimeSpan(0, 8), 0.3, 0.3)
+    found = searching._with_outstanding(whole, similarity, 0.4, times, times)
+    assert len(found.outstanding) == num
+    for spans in found.outstanding:
+        truth = min(halves, key=lambda half: abs(half[0].start_s - spans[0].start_s))
+        for span, true in zip(spans, truth, strict=True):
+            assert_near(span, true.start_s, true.end_s, 0.6)
