@@ -3,8 +3,9 @@
 Vectors bring up what may be the same footage; frames decide. Looking costs a fraction
 of a second each, so a limited number of videos is looked at, the most promising first,
 several at a time.
-What was not looked at is told on trust: where the last look confirmed, what vectors find as
-strong may be right as well; where it did not, weaker ones hardly are.
+What was not looked at is told on trust: where most looks confirmed, as among many files of one
+footage, what vectors find as strong may be right as well; where they did not, weaker ones
+hardly are.
 """
 
 from collections import deque
@@ -152,7 +153,7 @@ def judge(
     order = sorted(found, key=lambda i: (i not in first, -found[i][0].strength, i))
     judgment = Judgment({}, [], set())
     num_looks = most = min(len(order), at_most + further)
-    sight: Sight = "unseen"
+    num_standing = 0
 
     def look_at(place: int) -> Callable[[], list[Match] | None]:
         path = _file_of(index, order[place])
@@ -171,13 +172,15 @@ def judge(
         if place >= num_looks:
             looks.close()
             reason = f"not among the {num_looks} looked at"
+            is_trusted = 2 * num_standing >= len(judgment.looked_at)
+            sight: Sight = "unseen" if is_trusted else "behind"
             matches = list(_on_trust(found[video_id], reason, sight))
         elif (seen := next(looks)) is None:
-            matches = list(_on_trust(found[video_id], "its file is gone", sight))
+            matches = list(_on_trust(found[video_id], "its file is gone", "unseen"))
         else:
             matches = seen
             judgment.looked_at.add(video_id)
-            sight = "unseen" if any(map(_stands, matches)) else "behind"
+            num_standing += any(map(_stands, matches))
         matches.sort(key=lambda match: -match.score)
         told = [match for match in matches if _is_told(match)]
         likely = list(filter(_stands, told))

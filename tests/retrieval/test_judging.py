@@ -168,7 +168,7 @@ def test_tasks_are_begun_in_order_and_no_more_than_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("looked_at", "is_trusted"), [("long-0", True), ("long-1", False)])
-def test_what_is_not_looked_at_is_trusted_after_a_copy_only(
+def test_what_is_not_looked_at_is_trusted_where_most_looks_confirmed(
     library: Library, looked_at: str, is_trusted: bool
 ) -> None:
     path = library.folder / "long-0.mkv"
