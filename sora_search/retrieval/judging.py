@@ -303,6 +303,9 @@ class _Pair:
                 num_unread += 1
                 continue
             num_refuted += all(match.verified is False for match in matches)
+            if any(match.verified is None and match.edit for match in matches):
+                # The same scene, at least: another of its windows may show more.
+                max_refuted = max(max_refuted, MAX_REFUTED_CLOSER)
             yield from matches
 
     def _compare(self, found: FoundRange) -> Iterator[Match]:
