@@ -48,6 +48,7 @@ OWNERS = {
     "cv2": [
         "media",
         "retrieval/agreement.py",
+        "retrieval/circles.py",
         "retrieval/footage.py",
         "retrieval/overlay.py",
         "retrieval/stills.py",

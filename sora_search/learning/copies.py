@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sora_search.datatypes import FrameBatch, Match, TimeSpan
 from sora_search.errors import MediaError, VideoDecodeError
 from sora_search.learning import datasets
-from sora_search.media import clips, editing, writing
+from sora_search.media import clips, compositions, editing, operations, writing
 from sora_search.media.clips import Clip, EditedClip, joined_carrier, resize_frames
 from sora_search.media.compositions import CARRIER_S
 from sora_search.media.editing import EDITS, edit_clip, generator_of, read_clip
@@ -373,7 +373,7 @@ def _place(task: _Editing, video_hash: str, name: str) -> Path | None:
 @cache
 def _code_digest() -> str:
     digest = hashlib.sha256()
-    for module in (clips, editing, writing):
+    for module in (clips, compositions, editing, operations, writing):
         digest.update(Path(module.__file__ or "").read_bytes())
     return digest.hexdigest()
 

@@ -9,6 +9,7 @@ were chosen. Pure numpy.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ MAX_AREA = 0.94
 """A rectangle that covers more of the picture would tell nothing new."""
 
 Map = NDArray[np.float32]
+_Item = TypeVar("_Item", np.uint8, np.float64)
 Indices = NDArray[np.int64]
 UNIT = 4  # gray levels are kept as red + 2 green + blue
 SQUARE = UNIT * UNIT
@@ -52,8 +54,7 @@ SKIP = 3  # lines are at least so far apart, and texture is measured beyond thei
 
 def levels_of(frames: Pictures) -> NDArray[np.int16]:
     """Brightness in `UNIT` steps a gray level, shape ``(T, H, W)``, of some frames, shrunk."""
-    if len(frames) > MAX_FRAMES:
-        frames = frames[np.linspace(0, len(frames) - 1, MAX_FRAMES).astype(np.int64)]
+    frames = some_of(frames)
     levels = frames[..., 1].astype(np.int16)
     levels *= 2
     levels += frames[..., 0]
@@ -68,6 +69,13 @@ def levels_of(frames: Pictures) -> NDArray[np.int16]:
             total += levels[:, row:height:factor, column:width:factor]
     shrunk: NDArray[np.int16] = (total // factor**2).astype(np.int16)
     return shrunk
+
+
+def some_of(frames: NDArray[_Item]) -> NDArray[_Item]:
+    """At most `MAX_FRAMES` of the frames, or of what there is one of for each; evenly spread."""
+    if len(frames) <= MAX_FRAMES:
+        return frames
+    return frames[np.linspace(0, len(frames) - 1, MAX_FRAMES).astype(np.int64)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +173,24 @@ def _mean_gradient(levels: NDArray[np.int16]) -> Map:
     return mean
 
 
+def frame_edges(levels: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Where each frame has an upright edge, give or take a column, shape ``(T, H, W - 1)``."""
+    steps = np.abs(np.diff(levels, axis=2)).astype(np.float32)
+    is_edge = _edges_of(steps.reshape(-1, steps.shape[2]))[1].reshape(steps.shape)
+    return widened(is_edge)
+
+
+def widened(is_edge: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Edges and what is next to them, in the last axis.
+
+    A side may fall between two columns, and be on one here, on the other there.
+    """
+    either = is_edge.copy()
+    either[..., 1:] |= is_edge[..., :-1]
+    either[..., :-1] |= is_edge[..., 1:]
+    return either
+
+
 def _summed(values: Map) -> NDArray[np.float64]:
     sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
     np.cumsum(np.cumsum(values, axis=0, dtype=np.float64), axis=1, out=sums[1:, 1:])
@@ -206,12 +232,8 @@ class Lines:
     @classmethod
     def of(cls, gradient: Map, steps: Map, energy: Map, noise: float) -> "Lines":
         """From the gradient between columns, and the changes ``(T - 1, H, W)`` in time."""
-        stands_out, is_edge = _edges(gradient)
-        # A side may fall between two columns, and be on one here, on the other there.
-        either = is_edge.copy()
-        either[:, 1:] |= is_edge[:, :-1]
-        either[:, :-1] |= is_edge[:, 1:]
-        edges = _sums(either.T)
+        stands_out, is_edge = _edges_of(gradient)
+        edges = _sums(widened(is_edge).T)
         at = _line_places(edges, _sums(np.where(is_edge, stands_out, 0).T))
         # The two columns next to a side are mixed of both: compare those beyond.
         before, after = np.maximum(at - 1, 0), np.minimum(at + 2, energy.shape[1] - 1)
@@ -228,8 +250,11 @@ class Lines:
         return int(self.edges.shape[1]) - 1
 
 
-def _edges(gradient: Map) -> tuple[Map, NDArray[np.bool_]]:
-    """By how much each place stands out from both sides, and whether that makes it an edge."""
+def _edges_of(gradient: Map) -> tuple[Map, NDArray[np.bool_]]:
+    """By how much each place stands out from both sides, and whether that makes it an edge.
+
+    The gradient is that from column to column, shape ``(H, W - 1)``; each row is for itself.
+    """
     num = gradient.shape[1]
     padded = np.pad(gradient, ((0, 0), (SKIP, SKIP)), mode="edge")
     left = padded[:, :num] + padded[:, 1 : num + 1]

@@ -218,7 +218,8 @@ def _batches(
         whole = max(1, round(height * scale)), max(1, round(width * scale))
         sampling = SamplingConfig(frames_per_s, min_frames=1)
         for batch in reader.read(sampling, frame_size=whole, span=span):
-            yield FrameBatch(cut_window(batch.frames, window, size), batch.pts_s)
+            part = cut_window(batch.frames, batch.pts_s, window, size)
+            yield FrameBatch(part, batch.pts_s)
 
 
 def _grays(batch: FrameBatch) -> list[Frame]:

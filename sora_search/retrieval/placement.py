@@ -47,6 +47,11 @@ class Placement:
         """Whether the place changes with time."""
         return len(self.matrices) > 1
 
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether left and right are exchanged."""
+        return bool(np.linalg.det(self.matrices[0, :2, :2]) < 0)
+
     def at(self, times_s: Floats) -> Floats:
         """One matrix a time, shape ``(T, 3, 3)``."""
         matrices = np.repeat(self.matrices[:1], len(times_s), axis=0)
@@ -87,10 +92,23 @@ class Features:
 _MIRRORED_ORDER = np.arange(128).reshape(4, 4, 8)[::-1][:, :, -np.arange(8) % 8].ravel()
 
 
-def whole_picture(video_size: tuple[int, int], query_size: tuple[int, int]) -> Floats | None:
+def whole_picture(
+    video_size: tuple[int, int],
+    query_size: tuple[int, int],
+    *,
+    tolerance: float = TOLERANCE,
+    is_mirrored: bool = False,
+) -> Floats | None:
     """The geometry of the whole picture as it is, between sizes (H, W); None if shapes differ."""
     scale = np.divide(query_size[::-1], video_size[::-1])
-    return None if abs(scale[0] / scale[1] - 1) > TOLERANCE else np.diag([*scale, 1.0])
+    if abs(scale[0] / scale[1] - 1) > tolerance:
+        return None
+    matrix = np.diag([*scale, 1.0])
+    return np.asarray(matrix @ _flip(video_size[1])) if is_mirrored else matrix
+
+
+def _flip(width: int) -> Floats:
+    return np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]])
 
 
 def place_features(
@@ -121,8 +139,7 @@ def place_features(
     )
     if swapped is None or (plain is not None and plain.cells >= swapped.cells):
         return plain
-    flip = np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]])
-    return replace(swapped, matrices=swapped.matrices @ flip)
+    return replace(swapped, matrices=swapped.matrices @ _flip(width))
 
 
 def _matched(video: Sequence[Features], query: Sequence[Features]) -> PointMatches:

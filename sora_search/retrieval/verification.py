@@ -100,6 +100,10 @@ of 330 stills of the first halves, three in five of those relit, two in five of 
 NEAR_S = 0.2
 """Around the moment of a still picture all frames are looked at."""
 
+WINDOW_TOLERANCE = 0.06
+"""By how much the shape of a window may differ from that of the picture it shows whole: its sides
+are known to a pixel or two of 208."""
+
 CLEAR_MOTION = 0.95
 """Together with `CLEAR_APPEARANCE`, enough to look no further for another geometry."""
 
@@ -254,7 +258,7 @@ def _verify_still(
     moment = max(map(refined, moments), key=lambda moment: moment.likeness)
     if moment.motion is None and moment.num_blocks < MIN_BLOCKS:
         return Verification(None, moment.placement.cells)
-    to_whole, whole_size = _around(window, query.size)
+    to_whole, whole_size = _around(window, query.size, moment.middle_s)
     return Verification(
         _is_same_still(moment),
         moment.placement.cells,
@@ -312,15 +316,17 @@ def verify(
             return Verification(is_same, cells=found.cells if found else 0)
         laid = eyes.lay(clock, found)
         laid = _sharpened(eyes, laid, clock, times_s[::2])
-        laid = _plainest(eyes, laid, clock, times_s[::2])
+        tolerance = TOLERANCE if window is None else WINDOW_TOLERANCE
+        laid = _plainest(eyes, laid, clock, times_s[::2], tolerance)
     laid = _steady(eyes, laid)
-    to_whole, whole_size = _around(window, eyes.query.size)
+    middle_s = (query_span.start_s + query_span.end_s) / 2
+    to_whole, whole_size = _around(window, eyes.query.size, middle_s)
     edit = find_edit(
         to_whole @ laid.placement.at(times_s).mean(axis=0),
         eyes.video.size,
         whole_size,
         speed=laid.clock.speed,
-        is_moving=laid.placement.is_moving,
+        is_moving=laid.placement.is_moving or (window is not None and window.is_moving),
     )
     return Verification(
         _is_same(laid),
@@ -380,10 +386,13 @@ def _padded(span: TimeSpan) -> TimeSpan:
     return TimeSpan(max(0.0, span.start_s - PADDING_S), span.end_s + PADDING_S)
 
 
-def _around(window: Rectangle | None, size: tuple[int, int]) -> tuple[Floats, tuple[int, int]]:
+def _around(
+    window: Rectangle | None, size: tuple[int, int], time_s: float
+) -> tuple[Floats, tuple[int, int]]:
     """From places in a window of that size (H, W) to places in the picture; its size (H, W)."""
     if window is None:
         return np.eye(3), size
+    window = window.at(time_s)
     height, width = size[0] / window.height, size[1] / window.width
     shift = np.array([[1, 0, window.left * width], [0, 1, window.top * height], [0, 0, 1]])
     return shift, (round(height), round(width))
@@ -518,7 +527,7 @@ def _relaid(
     return _better(laid, eyes.lay(clock, placement))
 
 
-def _plainest(eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats) -> Laid:
+def _plainest(eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats, tolerance: float) -> Laid:
     """The same with the whole picture at its own speed, or a picture that is upright, if better.
 
     Frames that are a moment apart, and movement that repeats itself, lead to a geometry and a
@@ -527,7 +536,12 @@ def _plainest(eyes: _Eyes, laid: Laid, supposed: Clock, times_s: Floats) -> Laid
     is_plain = abs(laid.clock.speed - 1) < 0.03 and laid.appearance >= CLEAR_APPEARANCE
     if is_plain and (laid.motion is None or laid.motion >= CLEAR_MOTION):
         return laid
-    matrix = whole_picture(eyes.video.size, eyes.query.size)
+    matrix = whole_picture(
+        eyes.video.size,
+        eyes.query.size,
+        tolerance=tolerance,
+        is_mirrored=laid.placement.is_mirrored,
+    )
     if matrix is not None:
         whole = replace(laid.placement, matrices=matrix[None])
         laid = _better(laid, eyes.lay(replace(supposed, speed=1.0), whole))

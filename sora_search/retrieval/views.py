@@ -18,6 +18,8 @@ from sora_search.datatypes import FrameBatch, TimeSpan, VideoEmbedding
 from sora_search.media.clips import resize_frames
 from sora_search.media.decoding import VideoReader
 from sora_search.media.probing import is_still_picture
+from sora_search.retrieval.circles import find_circles
+from sora_search.retrieval.drifting import find_drifting
 from sora_search.retrieval.rectangles import find_rectangles
 from sora_search.retrieval.windows import Rectangle, cut_window, pyramid
 from sora_search.sora.encoder import FileEncoder
@@ -49,7 +51,7 @@ class View:
 def window_views(
     path: Path | str, encoder: FileEncoder, *, span: TimeSpan | None = None
 ) -> Iterator[View]:
-    """The rectangles in which other footage may stand, each as a view.
+    """The rectangles and circles in which other footage may stand, or move, each as a view.
 
     Raises:
         MediaError: If nothing of the query can be decoded.
@@ -58,8 +60,14 @@ def window_views(
     for piece in _pieces(path, encoder, span):
         frames = piece.batch.frames
         size = _scaled_size(frames.shape[1], frames.shape[2], FINDING_SIDE)
-        for rectangle in find_rectangles(resize_frames(frames, size)):
-            yield piece.view(encoder, rectangle)
+        small = resize_frames(frames, size)
+        times_s = piece.batch.pts_s
+        for window in (
+            *find_rectangles(small),
+            *find_drifting(small, times_s),
+            *find_circles(small),
+        ):
+            yield piece.view(encoder, window)
 
 
 def closer_views(
@@ -93,7 +101,7 @@ class _Piece:
         self, encoder: FileEncoder, window: Rectangle | None = None, *, quarter_turns: int = 0
     ) -> View:
         whole = window or Rectangle(0.0, 0.0, 1.0, 1.0)
-        frames = cut_window(self.batch.frames, whole, encoder.frame_size)
+        frames = cut_window(self.batch.frames, self.batch.pts_s, whole, encoder.frame_size)
         frames = np.ascontiguousarray(np.rot90(frames, quarter_turns, axes=(1, 2)))
         batch = FrameBatch(frames, self.batch.pts_s)
         return View(encoder.encode([batch], end_s=self.end_s), window)

@@ -1,26 +1,50 @@
 """Parts of the query picture that are searched on their own (pure)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sora_search.media.clips import Pictures, resize_frames
 
 
 @dataclass(frozen=True, slots=True)
 class Rectangle:
-    """A part of a picture, in shares of its width and height."""
+    """A part of a picture, in shares of its width and height.
+
+    Attributes:
+        drift: By how much it moves in a second, in x and y; it never leaves the picture.
+        at_s: The second at which it is where the others say.
+    """
 
     left: float
     top: float
     width: float
     height: float
+    drift: tuple[float, float] = (0.0, 0.0)
+    at_s: float = 0.0
 
     def __post_init__(self) -> None:
         right, bottom = self.left + self.width, self.top + self.height
         is_part = self.left >= 0 and self.top >= 0 and right <= 1 + 1e-9 and bottom <= 1 + 1e-9
         if not (is_part and self.width > 0 and self.height > 0):
             raise ValueError(f"need a part of a picture, in shares of its sides, got {self}")
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it drifts."""
+        return self.drift != (0.0, 0.0)
+
+    def at(self, time_s: float) -> "Rectangle":
+        """The part at a time, standing still."""
+        left, top = (
+            min(max(0.0, start + speed * (time_s - self.at_s)), 1 - length)
+            for start, speed, length in (
+                (self.left, self.drift[0], self.width),
+                (self.top, self.drift[1], self.height),
+            )
+        )
+        return replace(self, left=left, top=top, drift=(0.0, 0.0), at_s=0.0)
 
     def iou(self, other: "Rectangle") -> float:
         """The area that both cover, divided by what they cover together; 0 to 1."""
@@ -40,16 +64,32 @@ def pyramid() -> list[Rectangle]:
     return [Rectangle(left / 4, top / 4, 0.5, 0.5) for top in range(3) for left in range(3)]
 
 
-def cut_window(frames: Pictures, rectangle: Rectangle, size: tuple[int, int]) -> Pictures:
+def cut_window(
+    frames: Pictures, times_s: NDArray[np.float64], rectangle: Rectangle, size: tuple[int, int]
+) -> Pictures:
     """The part of the frames ``(T, H, W, 3)`` in a rectangle, scaled to `size` (height, width).
 
     It is cut at whole pixels, at least one, and averaged by area where it shrinks both ways.
+
+    Args:
+        frames: The pictures.
+        times_s: When they are on screen, shape ``(T,)``.
+        rectangle: The part.
+        size: Height and width of what is given back.
 
     Raises:
         ValueError: If a side of `size` is not positive.
     """
     if min(size) < 1:
         raise ValueError(f"need a positive size (H, W), got {size=}")
+    if rectangle.is_moving:
+        pairs = zip(frames, times_s.tolist(), strict=True)
+        parts = [_cut(frame[None], rectangle.at(time_s), size) for frame, time_s in pairs]
+        return np.concatenate(parts)
+    return _cut(frames, rectangle, size)
+
+
+def _cut(frames: Pictures, rectangle: Rectangle, size: tuple[int, int]) -> Pictures:
     height, width = frames.shape[1:3]
     top, bottom = _whole_pixels(rectangle.top, rectangle.height, height)
     left, right = _whole_pixels(rectangle.left, rectangle.width, width)

@@ -265,6 +265,9 @@ def _config_of(card: ModelCard) -> "NetworkConfig":
         name: tuple(value) if isinstance(value, list) else value
         for name, value in card.config.items()
     }
+    if card.network == "sora":
+        # Models from before it was there see dark frames as they are.
+        fields.setdefault("least_light", 0.0)
     for pathway in ("motion_stages", "appearance_stages"):
         if pathway in fields:
             fields[pathway] = tuple(

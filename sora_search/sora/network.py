@@ -124,6 +124,24 @@ class ModelConfig(NetworkConfig):
     """Width of the fully connected layer before the identity half."""
     meaning_hidden: int = 768
     """Width of the fully connected layer before the meaning half, for each scale of time."""
+    least_light: float = 0.35
+    """Level (of 1) that the light parts of a frame are brought to where they are darker, see `lit`;
+    0 leaves all frames as they are."""
+
+
+MAX_GAIN = 16.0
+"""Most that a frame is made lighter: what is darker still is the grain of a black frame."""
+
+
+def lit(frames: Tensor, least_light: float) -> Tensor:
+    """Frames ``(N, 3, H, W)`` in [0, 1], each of the darker ones made lighter as a whole.
+
+    How light a frame is says its mean of order 4, which black bars and a night around a lamp
+    hardly lower. Exposure is then the same to the pathways, whatever they have learned of it.
+    """
+    light = frames.square().square().mean((1, 2, 3), keepdim=True).sqrt().sqrt()
+    gain = least_light / light.clamp(min=max(least_light, 1e-6) / MAX_GAIN)
+    return frames * gain.clamp(min=1.0)
 
 
 class ConvUnit(nn.Sequential):
@@ -227,9 +245,11 @@ class Pathway(nn.Module):
         stages: tuple[tuple[BlockConfig, ...], ...],
         out: int,
         *,
+        least_light: float = 0.0,
         shortcut_window: int = 2,
     ) -> None:
         super().__init__()
+        self.least_light = least_light
         self.stem = ConvUnit(3, stem, 3, stride=2)
         self.stages = nn.ModuleList()
         channels = stem
@@ -246,7 +266,7 @@ class Pathway(nn.Module):
 
     def forward(self, frames: Tensor, clip_frames: int) -> list[Tensor]:
         """Maps of every stage and of the last convolution, ``(B * T, C, H, W)`` each."""
-        x = self.stem(frames)
+        x = self.stem(lit(frames, self.least_light) if self.least_light else frames)
         maps = []
         for stage in self.stages:
             for block in cast(nn.ModuleList, stage):
@@ -376,12 +396,19 @@ class SoraNetwork(HalvedNetwork):
         self.config = config
         torch.manual_seed(seed)
         self.appearance = Pathway(
-            config.appearance_stem, config.appearance_stages, config.appearance_out
+            config.appearance_stem,
+            config.appearance_stages,
+            config.appearance_out,
+            least_light=config.least_light,
         )
         self.appearance_width = config.appearance_out
         # Its shortcuts look at as much as those of its teacher: they cannot learn to.
         self.motion = Pathway(
-            config.motion_stem, config.motion_stages, config.motion_out, shortcut_window=3
+            config.motion_stem,
+            config.motion_stages,
+            config.motion_out,
+            least_light=config.least_light,
+            shortcut_window=3,
         )
         self.identity_pooling = SpacePooling(
             self.appearance.widths,

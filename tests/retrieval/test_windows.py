@@ -58,13 +58,14 @@ def test_what_is_smaller_than_half_a_window_lies_in_one_whole(
 
 def test_cut_of_the_whole_picture_is_the_picture() -> None:
     frames = noise(3)
-    cut = cut_window(frames, Rectangle(0, 0, 1, 1), (160, 240))
+    cut = cut_window(frames, np.arange(3.0), Rectangle(0, 0, 1, 1), (160, 240))
     np.testing.assert_array_equal(cut, frames)
 
 
 def test_cut_averages_by_area() -> None:
     frames = noise(2)
-    cut = cut_window(frames, Rectangle(60 / 240, 40 / 160, 80 / 240, 60 / 160), (15, 20))
+    part = Rectangle(60 / 240, 40 / 160, 80 / 240, 60 / 160)
+    cut = cut_window(frames, np.arange(2.0), part, (15, 20))
     blocks = frames[:, 40:100, 60:140].reshape(2, 15, 4, 20, 4, 3).mean(axis=(2, 4))
     np.testing.assert_allclose(cut, blocks, atol=0.51)
 
@@ -75,11 +76,29 @@ def test_cut_averages_by_area() -> None:
 def test_cut_has_the_size_asked_for(left: float, top: float, width: float, height: float) -> None:
     part = Rectangle(left, top, max(1e-4, width * (1 - left)), max(1e-4, height * (1 - top)))
     frames = np.full((2, 9, 13, 3), 7, np.uint8)
-    cut = cut_window(frames, part, (6, 5))
+    cut = cut_window(frames, np.arange(2.0), part, (6, 5))
     assert cut.shape == (2, 6, 5, 3)
     assert (cut == 7).all()
 
 
 def test_cut_to_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="size"):
-        cut_window(noise(1), Rectangle(0, 0, 1, 1), (0, 5))
+        cut_window(noise(1), np.zeros(1), Rectangle(0, 0, 1, 1), (0, 5))
+
+
+def test_a_part_that_drifts_is_cut_where_it_is_at_each_time() -> None:
+    frames = noise(4)
+    part = Rectangle(0.25, 0.5, 0.5, 0.25, drift=(0.125, -0.125), at_s=10.0)
+    cut = cut_window(frames, np.array([9.0, 10.0, 11.0, 12.0]), part, (40, 120))
+    for number, (left, top) in enumerate([(30, 100), (60, 80), (90, 60), (120, 40)]):
+        np.testing.assert_array_equal(
+            cut[number], frames[number, top : top + 40, left : left + 120]
+        )
+
+
+def test_a_part_that_drifts_never_leaves_the_picture() -> None:
+    part = Rectangle(0.25, 0.5, 0.5, 0.25, drift=(0.125, -0.125), at_s=10.0)
+    assert part.at(0.0) == Rectangle(0, 0.75, 0.5, 0.25)
+    assert part.at(100.0) == Rectangle(0.5, 0, 0.5, 0.25)
+    assert part.is_moving
+    assert not part.at(10.0).is_moving

@@ -1,13 +1,16 @@
 """Models on disk: written and read back, named by their content, refused when they do not fit."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from sora_search.errors import ModelNotFoundError
 from sora_search.media.sampling import SamplingConfig
+from sora_search.sora import checkpoint
 from sora_search.sora.checkpoint import (
     DEFAULT_MODEL,
     list_models,
@@ -77,6 +80,22 @@ def test_damaged_weights_are_refused(folder: Path, damage: str) -> None:
     path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"not weights")
     with pytest.raises(ModelNotFoundError, match="cannot load the weights"):
         load_network(folder)
+
+
+def test_a_model_from_before_dark_frames_were_made_lighter_sees_them_as_it_did(
+    tmp_path: Path,
+) -> None:
+    network = SoraNetwork(ModelConfig(name="tiny", least_light=0.0), seed=6)
+    save_network(network, tmp_path)
+    path = tmp_path / "tiny.json"
+    document = json.loads(path.read_text())
+    del document["config"]["least_light"]
+    # Its digest is that of what was written then.
+    card = replace(load_card(tmp_path), config=document["config"])
+    arrays = {key: x.numpy() for key, x in load_file(tmp_path / "tiny.safetensors").items()}
+    document["model_id"] = f"tiny-{checkpoint._digest(arrays, card)}"
+    path.write_text(json.dumps(document))
+    assert load_network(tmp_path).config.least_light == 0.0
 
 
 def test_a_description_of_another_format_is_refused(folder: Path) -> None:

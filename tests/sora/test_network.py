@@ -11,6 +11,7 @@ from sora_search.sora.network import (
     SpacePooling,
     TemporalConv,
     TimePooling,
+    lit,
 )
 
 
@@ -35,6 +36,24 @@ def test_identity_looks_at_the_moment_alone_and_meaning_does_not(network: SoraNe
     one, two = network(clip)[0, 7], network(other)[0, 7]
     torch.testing.assert_close(one[:128], two[:128])
     assert (one[128:] - two[128:]).norm() > 1e-5
+
+
+@torch.no_grad()
+def test_how_light_a_dark_frame_is_does_not_matter(network: SoraNetwork) -> None:
+    clip = torch.rand(1, 16, 3, 128, 128) * 0.3
+    torch.testing.assert_close(network(clip), network(clip * 0.2), atol=1e-5, rtol=1e-4)
+
+
+def test_only_dark_frames_are_made_lighter() -> None:
+    frames = torch.stack([torch.full((3, 4, 4), level) for level in (0.8, 0.4, 0.1, 0.001, 0.0)])
+    levels = lit(frames, 0.32)[:, 0, 0, 0]
+    torch.testing.assert_close(levels, torch.tensor([0.8, 0.4, 0.32, 0.016, 0.0]))
+
+
+def test_black_bars_hardly_make_a_frame_a_dark_one() -> None:
+    frame = torch.full((1, 3, 8, 8), 0.4)
+    frame[:, :, :2] = frame[:, :, 6:] = 0
+    assert lit(frame, 0.32).max() < 0.41
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:

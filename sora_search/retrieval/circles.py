@@ -1,0 +1,157 @@
+"""Footage in a round frame: circles that stay where they are while the query moves.
+
+Where a circle may be show the mean of all frames, what changes on one side of it alone, and the
+places at which most frames have an edge. It is one if nearly all frames have an edge nearly all
+the way round, and fewer beside it.
+
+Source: circles by gradient voting, as OpenCV's `HOUGH_GRADIENT_ALT` does it.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sora_search.media.clips import Pictures
+from sora_search.retrieval.film import UNIT, Map, frame_edges, levels_of
+from sora_search.retrieval.windows import Rectangle
+
+# Chosen on 16 insets in a circle of the suite `choose`, and 32 clips of it without a circle.
+
+MIN_FRAMES, MAX_FRAMES = 4, 16
+"""With fewer, what stays in place and what moves cannot be told apart; more tell no more."""
+
+RADII = 0.09, 0.36
+"""Least and most, as shares of the short side: smaller footage is not recognized."""
+
+VOTINGS = ((150, 0.6), (60, 0.5))
+"""Steepest edges that vote, in gray levels, and how round what they find must be."""
+
+MAX_PROPOSED = 6
+"""Circles taken from each voting, the best first."""
+
+MIN_EDGE, MIN_CLEAR = 0.86, 0.3
+"""Share of frames with an edge, all around, and share of the circle where it stands out: insets
+have .89 and .37 or more, of the clips without one a single one has as much."""
+
+CLEAR_EDGE = 0.1
+"""By so much must the share of frames with an edge be higher than beside it."""
+
+CLOSE, BESIDE = (-1, 0, 1), (-5, -4, 4, 5)
+"""Pixels around a circle that count as on it, and as beside it."""
+
+STEPS = (2.0, 1.0)
+"""Pixels by which what voting proposes is moved, and made larger or smaller, while that is better:
+votes are counted in cells of 1.5."""
+
+NUM_ANGLES = 120
+"""Places of a circle that are looked at."""
+
+_Circle = tuple[float, float, float]
+"""Its middle (x, y) and its radius, in pixels."""
+
+
+def find_circles(frames: Pictures) -> list[Rectangle]:
+    """Find the round frame in a query, if it has one.
+
+    Args:
+        frames: uint8 RGB, shape ``(T, H, W, 3)``, as for `rectangles.find_rectangles`.
+
+    Returns:
+        The square around the best circle; empty if there is none.
+    """
+    if len(frames) < MIN_FRAMES:
+        return []
+    some = np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES)).astype(np.int64)
+    levels = levels_of(frames[some])
+    height, width = levels.shape[1:]
+    edges = np.zeros((height, width), np.float32)
+    edges[:, :-1] = frame_edges(levels).mean(axis=0)
+    lying = frame_edges(levels.swapaxes(1, 2)).mean(axis=0).T
+    edges[:-1] = np.maximum(edges[:-1], lying)
+    proposed = sorted(_proposed(levels, edges), key=lambda circle: -_edge(edges, circle))
+    best = max(
+        (_moved(edges, circle) for circle in proposed[:MAX_PROPOSED]),
+        key=lambda circle: _edge(edges, circle),
+        default=None,
+    )
+    if best is None or _edge(edges, best) < MIN_EDGE or _clearness(edges, best) < MIN_CLEAR:
+        return []
+    x, y, radius = best
+    left, top = max(0.0, (x - radius) / width), max(0.0, (y - radius) / height)
+    right, bottom = min(1.0, (x + radius) / width), min(1.0, (y + radius) / height)
+    return [Rectangle(left, top, right - left, bottom - top)]
+
+
+def _proposed(levels: NDArray[np.int16], edges: Map) -> Iterator[_Circle]:
+    changes = np.log1p((np.diff(levels, axis=0).astype(np.float32) ** 2).mean(axis=0))
+    changes -= changes.min()
+    pictures = (
+        levels.mean(axis=0) / UNIT,
+        changes * (255 / max(1e-6, float(changes.max()))),
+        edges * 255,
+    )
+    least, most = _radii(edges)
+    for picture, (steepness, roundness) in product(pictures, VOTINGS):
+        circles = cv2.HoughCircles(
+            picture.clip(0, 255).astype(np.uint8),
+            cv2.HOUGH_GRADIENT_ALT,
+            1.5,
+            8,
+            param1=steepness,
+            param2=roundness,
+            minRadius=int(least),
+            maxRadius=int(most),
+        )
+        if circles is not None:
+            yield from map(tuple, circles[0][:MAX_PROPOSED, :3].tolist())
+
+
+def _radii(edges: Map) -> tuple[float, float]:
+    least, most = (share * min(edges.shape) for share in RADII)
+    return least, most
+
+
+def _moved(edges: Map, circle: _Circle) -> _Circle:
+    """The best circle close to one."""
+    least, most = _radii(edges)
+    for step in STEPS:
+        while True:
+            steps = product((-step, 0.0, step), repeat=3)
+            near = [
+                (circle[0] + x, circle[1] + y, circle[2] + r)
+                for x, y, r in steps
+                if least <= circle[2] + r <= most
+            ]
+            better = max(near, key=lambda other: _edge(edges, other), default=circle)
+            if _edge(edges, better) <= _edge(edges, circle):
+                break
+            circle = better
+    return circle
+
+
+def _edge(edges: Map, circle: _Circle) -> float:
+    """Share of frames with an edge on a circle, in the mean all the way round."""
+    return float(_around(edges, circle, CLOSE).mean())
+
+
+def _clearness(edges: Map, circle: _Circle) -> float:
+    """Share of a circle that has clearly more edge than what is beside it."""
+    beside = _around(edges, circle, BESIDE)
+    return float((_around(edges, circle, CLOSE) > beside + CLEAR_EDGE).mean())
+
+
+def _around(edges: Map, circle: _Circle, away: tuple[int, ...]) -> Map:
+    """The most edge at some pixels from a circle, for each direction; none beyond the border."""
+    x, y, radius = circle
+    angles = np.linspace(0, 2 * np.pi, NUM_ANGLES, endpoint=False)
+    radii = radius + np.array(away, np.float64)[:, None]
+    columns = np.floor(x + radii * np.cos(angles)).astype(np.int64)
+    rows = np.floor(y + radii * np.sin(angles)).astype(np.int64)
+    height, width = edges.shape
+    is_inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    read = edges[rows.clip(0, height - 1), columns.clip(0, width - 1)]
+    most: Map = np.where(is_inside, read, 0).max(axis=0)
+    return most
