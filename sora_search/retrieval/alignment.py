@@ -34,6 +34,9 @@ MIN_EVIDENCE_S = 0.15
 WINDOW_S = 2.0
 """A range is judged by its best window of this length (shorter where a side is)."""
 
+LINES_APART_S = 0.5
+"""Whole lines are at least so far apart."""
+
 MAX_CELLS = 4_000_000
 """Most cells that a caller should have aligned together, for the sake of memory: two films of an
 hour and a half, or a hundred clips."""
@@ -98,6 +101,94 @@ def align(
     rows = rows or Timeline.regular(similarity.shape[0])
     columns = columns or Timeline.regular(similarity.shape[1])
     return align_videos([similarity], zero_point=zero_point, rows=rows, columns=[columns])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeLine:
+    """A line of equal speed through all of two videos.
+
+    Attributes:
+        span: The ranges under it; its evidence is the mean similarity along the line.
+        standing: By how much that stands out, times the root of its seconds.
+    """
+
+    span: AlignedSpan
+    standing: float
+
+
+def whole_lines(
+    similarity: NDArray[np.float32], *, rows: Timeline, columns: Timeline, num: int
+) -> list[WholeLine]:
+    """The lines of equal speed along which two videos are most alike as wholes.
+
+    However little alike they are, no cell needs to be evidence by itself: what a moment has in
+    common with all moments of the other side is taken off, and the line counts whose sum stands
+    out, among those over half of the shorter side.
+
+    Args:
+        similarity: Cosine of row moments against column moments, shape ``(Lq, Lv)``.
+        rows: Times of the rows.
+        columns: Times of the columns.
+        num: Most lines.
+
+    Returns:
+        One or more, the best first, `LINES_APART_S` or more from one another.
+    """
+    step_s = grid_step(rows, columns)
+    row_grid, column_grid = on_grid(rows, step_s), on_grid(columns, step_s)
+    on = resample(similarity, rows, row_grid, columns, column_grid)
+    standing = on - on.mean(axis=0) - on.mean(axis=1, keepdims=True) + on.mean()
+    num_rows, num_columns = on.shape
+    least = -(-min(on.shape) // 2)
+    offsets = np.arange(least - num_rows, num_columns - least + 1)
+    lines = [standing.diagonal(offset) for offset in offsets]
+    sums = np.array([line.sum() / np.sqrt(len(line)) for line in lines]) * np.sqrt(step_s)
+    chosen: list[int] = []
+    found: list[WholeLine] = []
+    for place in np.argsort(-sums, kind="stable"):
+        offset = int(offsets[place])
+        if len(found) == num:
+            break
+        if any(abs(offset - other) * step_s < LINES_APART_S for other in chosen):
+            continue
+        chosen.append(offset)
+        first, last = max(0, -offset), min(num_rows, num_columns - offset) - 1
+        evidence = float(on.diagonal(offset).mean())
+        row_span = _span_around(row_grid, first, last, step_s)
+        column_span = _span_around(column_grid, first + offset, last + offset, step_s)
+        if row_span and column_span:
+            late_s = float(column_grid.times_s[0] - row_grid.times_s[0]) + step_s * (
+                offset + _vertex(sums, int(place))
+            )
+            row_span, column_span = _on_line(row_span, column_span, late_s)
+        span = AlignedSpan(row_span, column_span, evidence, evidence)
+        found.append(WholeLine(span, float(sums[place])))
+    return found
+
+
+def _vertex(values: NDArray[np.float64], place: int) -> float:
+    """Where the parabola through a peak and its two neighbors is highest, from -1/2 to 1/2."""
+    if not 0 < place < len(values) - 1:
+        return 0.0
+    before, peak, after = values[place - 1 : place + 2]
+    bend = before - 2 * peak + after
+    return float(np.clip((before - after) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
+
+
+def _on_line(rows: TimeSpan, columns: TimeSpan, late_s: float) -> tuple[TimeSpan, TimeSpan]:
+    """What of two ranges lies under the line of columns that are later than rows by so much."""
+    start_s = max(rows.start_s, columns.start_s - late_s)
+    end_s = min(rows.end_s, columns.end_s - late_s)
+    if end_s <= start_s:
+        return rows, columns
+    return TimeSpan(start_s, end_s), TimeSpan(start_s + late_s, end_s + late_s)
+
+
+def _span_around(side: Timeline, first: int, last: int, step_s: float) -> TimeSpan | None:
+    """From half a step before one sample to half a step behind another; None of a moment."""
+    start_s = max(side.start_s, float(side.times_s[first]) - step_s / 2)
+    end_s = min(side.end_s, float(side.times_s[last]) + step_s / 2)
+    return TimeSpan(start_s, end_s) if end_s > start_s else None
 
 
 def align_videos(
