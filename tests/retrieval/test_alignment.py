@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sora_search.datatypes import TimeSpan
-from sora_search.retrieval.alignment import AlignedSpan, align, align_videos, join_spans
+from sora_search.retrieval.alignment import (
+    AlignedSpan,
+    align,
+    align_videos,
+    join_spans,
+    whole_lines,
+)
 from sora_search.retrieval.timeline import Timeline
 
 ZERO = 0.4
@@ -363,6 +369,45 @@ def test_pieces_of_a_long_query_are_joined() -> None:
         (TimeSpan(0, 900), TimeSpan(100, 1000)),
         (TimeSpan(2000, 2010), TimeSpan(5, 15)),
     }
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10_000),
+    late_s=st.floats(-4, 12),
+    rates=st.sampled_from([(2.0, 2.0), (5.0, 2.0), (2.0, 5.0), (3.2, 2.0)]),
+)
+def test_the_line_through_all_of_two_videos_is_found_though_all_moments_are_alike(
+    seed: int, late_s: float, rates: tuple[float, float]
+) -> None:
+    footage, scene = Footage(seed), np.float32(3.0)
+    rows, columns = (
+        Timeline.regular(int(10 * rates[0]), 1 / rates[0]),
+        Timeline.regular(int(20 * rates[1]), 1 / rates[1]),
+    )
+    # Far below any zero point, and much more alike in what all moments share.
+    similarity = 0.1 * similarity_of(footage.at(rows.times_s + late_s), footage.at(columns.times_s))
+    similarity += 0.1 * scene * np.linspace(0, 1, len(columns), dtype=np.float32)
+    best, other = whole_lines(similarity.astype(np.float32), rows=rows, columns=columns, num=2)
+    assert best.standing > other.standing
+    assert best.span.row_span is not None
+    assert best.span.column_span is not None
+    found_s = best.span.column_span.start_s - best.span.row_span.start_s
+    assert abs(found_s - late_s) < 0.15
+    assert best.span.row_span.duration_s == pytest.approx(best.span.column_span.duration_s)
+    expected_s = min(10.0, 20.0 - late_s, 10.0 + late_s)
+    assert abs(best.span.row_span.duration_s - expected_s) < 1.0
+
+
+def test_lines_through_single_moments_have_no_length() -> None:
+    still = Timeline(np.zeros(1), 0.0, 0.0)
+    [line] = whole_lines(np.ones((1, 1), np.float32), rows=still, columns=still, num=2)
+    assert line.span.row_span is None
+    assert line.span.column_span is None
+    found = whole_lines(
+        np.ones((1, 20), np.float32), rows=still, columns=Timeline.regular(20), num=3
+    )
+    assert len(found) == 3
 
 
 def test_wrong_matrices_are_refused() -> None:
