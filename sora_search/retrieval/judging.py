@@ -379,7 +379,7 @@ def match_of(ranges: _Sides, strength: float, seen: Verification) -> Match:
             strength,
             _sight(seen, is_picture=None in ranges),
             appearance=seen.appearance,
-            motion=seen.motion or 0.0,
+            motion=seen.weighed_motion if seen.is_same else seen.motion or 0.0,
         ),
         verified=seen.is_same,
         edit=seen.edit.describe() if seen.edit and seen.is_same is not False else "",

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from acted_scene import RATE, SIZE, scene, texture
@@ -24,8 +25,11 @@ from sora_search.retrieval.geometry import (
     fit_homography,
     moved,
 )
+from sora_search.retrieval.overlay import Laid
 from sora_search.retrieval.placement import Placement
+from sora_search.retrieval.synchrony import Clock
 from sora_search.retrieval.verification import Verification, verify, verify_match
+from sora_search.retrieval.windows import Rectangle
 
 TURN = np.array([[0.9, -0.44, 30], [0.44, 0.9, -60], [0, 0, 1.0]])
 NO_CHANGE = find_edit(np.eye(3), SIZE, SIZE)
@@ -447,3 +451,74 @@ def test_visible_part_of_a_turned_picture_is_exact():
     found = find_edit(around, SIZE, SIZE)
     assert found.rectangle == pytest.approx((32 / 256, 0, 192 / 256, 1))
     assert found.crop == pytest.approx((192 / 256, 1))
+
+
+# --- windows, and what decides -------------------------------------------------------------------
+
+
+def test_an_inset_that_drifts_stands_still_in_its_window(footage, tmp_path):
+    query, video = tmp_path / "query.mp4", tmp_path / "video.mp4"
+    carrier = scene(7, 7)
+    height, width = SIZE[0] // 2, SIZE[1] // 2
+    inset, frames = clips.resize_frames(footage.frames, (height, width)), carrier.frames.copy()
+    lefts = np.rint(np.linspace(0, SIZE[1] - width, len(frames))).astype(int)
+    for frame, picture, left in zip(frames, inset, lefts, strict=True):
+        frame[20 : 20 + height, left : left + width] = picture
+    write_video(query, frames, frames_per_s=RATE, crf=23)
+    write_video(video, footage.frames, frames_per_s=RATE, crf=23)
+    span = TimeSpan(0.0, footage.duration_s)
+    window = Rectangle(
+        0.25,
+        20 / SIZE[0],
+        0.5,
+        0.5,
+        drift=(0.5 / footage.duration_s, 0.0),
+        at_s=footage.duration_s / 2,
+    )
+    found = verify_match(FootageReader(), query, video, Match(span, span, 1.0), window=window)
+    assert found.is_same
+    assert found.placement is not None
+    assert not found.placement.is_moving  # in the window
+    assert found.edit is not None
+    assert found.edit.is_moving
+    assert np.allclose(found.edit.rectangle, (0.25, 20 / SIZE[0], 0.5, 0.5), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("appearance", "motion", "contrast", "is_same"),
+    [
+        (0.9, 0.85, 0.0, True),
+        (0.9, 0.7, 0.0, None),
+        (0.9, 0.7, 20.0, True),
+        (0.9, 0.35, 35.0, True),  # half of what moves in a blend
+        (0.9, 0.35, 20.0, None),
+        (0.8, 0.45, 40.0, None),  # a title animation with other words
+        (0.9, 0.2, 40.0, False),
+        (0.2, 0.9, 40.0, False),
+    ],
+)
+def test_the_farther_motion_stands_out_the_less_of_it_is_needed(
+    appearance, motion, contrast, is_same
+):
+    laid = Laid(
+        Placement(np.eye(3)[None], np.zeros(1), 50), Clock(0, 0, 1), appearance, motion, contrast
+    )
+    assert verification._is_same(laid) is is_same
+    seen_so = Verification(
+        is_same, appearance=appearance, motion=motion, contrast=contrast, edit=NO_CHANGE
+    )
+    assert seen_so.weighed_motion >= motion
+    if is_same:
+        assert seen_so.weighed_motion >= verification.LIKELY_MOTION
+
+
+def test_what_lies_around_a_round_inset_does_not_tell_the_time(footage):
+    carrier = scene(9, 9)
+    inside = np.zeros(SIZE, np.uint8)
+    cv2.circle(inside, (SIZE[1] // 2, SIZE[0] // 2), SIZE[0] // 3, 1, cv2.FILLED)
+    frames = np.where(inside[None, ..., None].astype(bool), footage.frames, carrier.frames)
+    span = TimeSpan(0.0, footage.duration_s)
+    late = TimeSpan(0.4, footage.duration_s + 0.4)
+    found = check(Clip(frames, RATE), footage, span, late)
+    assert found.is_same
+    assert found.offset_s == pytest.approx(-0.4, abs=0.03)
