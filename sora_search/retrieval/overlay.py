@@ -31,10 +31,6 @@ MIN_TEXTURE = 5.0
 SAME_BLOCK = 0.5
 """Correlation from which on a block looks the same."""
 
-OTHER_SHARES = (0.25, 0.85)
-"""Share of the textured blocks that look alike at no moment, between which the others alone tell
-the time."""
-
 _COMMON_S = 0.5
 GRID_POINTS, FINE_GRID_POINTS = 5_000, 20_000
 """Points at which pictures are compared: many pictures, and few."""
@@ -88,19 +84,14 @@ def lay(
     )
     if len(rows) >= 3 and len(video.times_s) >= 3 and window.covered.sum() >= _BLOCK_SIDE**2:
         times_s = query.times_s[rows]
-        laid = window.read([query.frames[row].gray for row in rows], placement.at(times_s))
-        original = window.read([frame.gray for frame in video.frames])
-        video_rows = video.nearest(clock(moments))
-        nearest = np.abs(times_s[:, None] - clock.back(video.times_s[video_rows])).argmin(axis=0)
         timing = find_time(
-            laid,
-            original,
+            window.read([query.frames[row].gray for row in rows], placement.at(times_s)),
+            window.read([frame.gray for frame in video.frames]),
             window.blocks,
             times_s,
             video.times_s,
             clock,
             reach_s=reach_s,
-            telling=_telling(laid[nearest], original[video_rows], window.blocks),
         )
     if timing is not None:
         clock = clock.shifted(timing.offset_s, timing.factor)
@@ -109,20 +100,6 @@ def lay(
     if timing is None:
         return Laid(placement, clock, appearance, None, 0.0)
     return Laid(placement, clock, appearance, timing.motion, timing.contrast)
-
-
-def _telling(laid: Floats32, original: Floats32, blocks: Integers) -> NDArray[np.bool_] | None:
-    """The points that tell the time, shape ``(P,)``, by pictures that roughly belong together.
-
-    What looks alike at no moment (around an inset in a circle) shows something else, and
-    would drown the rest. None where that is little, or nearly all: then nothing is known.
-    """
-    pairs = [correlate_blocks(*pair, blocks) for pair in zip(laid, original, strict=True)]
-    is_alike = np.any([is_textured & (found > SAME_BLOCK) for found, is_textured in pairs], axis=0)
-    is_other = np.any([is_textured for _, is_textured in pairs], axis=0) & ~is_alike
-    num_alike, num_other = is_alike.sum(), is_other.sum()
-    share = num_other / max(1, num_alike + num_other)
-    return ~is_other[blocks] if OTHER_SHARES[0] <= share <= OTHER_SHARES[1] else None
 
 
 def pairs_at(

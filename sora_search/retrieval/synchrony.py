@@ -104,7 +104,6 @@ def find_time(
     clock: Clock,
     *,
     reach_s: tuple[float, float] = (MAX_OFFSET_S, MAX_OFFSET_S),
-    telling: NDArray[np.bool_] | None = None,
 ) -> Timing | None:
     """Try every offset and some speeds around the supposed ones.
 
@@ -120,15 +119,11 @@ def find_time(
         video_times_s: The same of the indexed video, shape ``(T',)``.
         clock: The supposed time.
         reach_s: How much earlier, and later, in the indexed video it may be.
-        telling: The points by which the time is told, shape ``(P,)``; None for all of them.
 
     Returns:
         The correction; None if too few frames overlap.
     """
     some = _some(times_s)
-    if telling is not None:
-        laid, original, blocks = laid[:, telling], original[:, telling], blocks[telling]
-        blocks = np.unique(blocks, return_inverse=True)[1].ravel()
     series = _Series.of(laid[some], original, times_s[some], video_times_s)
     if series is None:
         return None

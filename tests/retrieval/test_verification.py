@@ -512,7 +512,7 @@ def test_the_farther_motion_stands_out_the_less_of_it_is_needed(
         assert seen_so.weighed_motion >= verification.LIKELY_MOTION
 
 
-def test_what_lies_around_a_round_inset_does_not_tell_the_time(footage):
+def test_what_lies_around_a_round_inset_does_not_hide_the_time(footage):
     carrier = scene(9, 9)
     inside = np.zeros(SIZE, np.uint8)
     cv2.circle(inside, (SIZE[1] // 2, SIZE[0] // 2), SIZE[0] // 3, 1, cv2.FILLED)
