@@ -137,7 +137,11 @@ def whole_lines(
     step_s = grid_step(rows, columns)
     row_grid, column_grid = on_grid(rows, step_s), on_grid(columns, step_s)
     on = resample(similarity, rows, row_grid, columns, column_grid)
-    standing = on - on.mean(axis=0) - on.mean(axis=1, keepdims=True) + on.mean()
+    standing = on - on.mean()
+    # Of a single moment nothing would be left.
+    for axis in (0, 1):
+        if on.shape[axis] > 1:
+            standing = standing - standing.mean(axis=axis, keepdims=True)
     num_rows, num_columns = on.shape
     least = -(-min(on.shape) // 2)
     offsets = np.arange(least - num_rows, num_columns - least + 1)
@@ -265,6 +269,7 @@ def _union(a: AlignedSpan, b: AlignedSpan) -> AlignedSpan:
         max(a.window_evidence, b.window_evidence),
         a.is_static and b.is_static,
         a.diagonals or b.diagonals if a.is_static and b.is_static else (),
+        a.outstanding + b.outstanding,
     )
 
 

@@ -11,9 +11,10 @@ from itertools import product
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from sora_search.media.clips import Pictures
-from sora_search.retrieval.film import Map, frame_edges, levels_of
+from sora_search.retrieval.film import MIN_SIDE, SQUARE, Map, frame_edges, levels_of
 from sora_search.retrieval.windows import Rectangle
 
 # Chosen on 16 insets in a circle of the suite `choose`, and 32 clips of it without a circle.
@@ -38,6 +39,9 @@ have .89 and .37 or more, of the clips without one a single one has as much."""
 CLEAR_EDGE = 0.1
 """By so much must the share of frames with an edge be higher than beside it."""
 
+MIN_INNER_CHANGE = 0.5
+"""Mean square change inside, in gray levels: a clock, a plate or a logo has less."""
+
 CLOSE, BESIDE = (-1, 0, 1), (-5, -4, 4, 5)
 """Pixels around a circle that count as on it, and as beside it."""
 
@@ -61,7 +65,7 @@ def find_circles(frames: Pictures) -> list[Rectangle]:
     Returns:
         The square around the best circle; empty if there is none.
     """
-    if len(frames) < MIN_FRAMES:
+    if len(frames) < MIN_FRAMES or min(frames.shape[1:3]) < 2 / MIN_SIDE:
         return []
     some = np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES)).astype(np.int64)
     levels = levels_of(frames[some])
@@ -79,6 +83,8 @@ def find_circles(frames: Pictures) -> list[Rectangle]:
     if best is None or _edge(edges, best) < MIN_EDGE or _clearness(edges, best) < MIN_CLEAR:
         return []
     x, y, radius = best
+    if _change_inside(levels, best) < MIN_INNER_CHANGE:
+        return []
     left, top = max(0.0, (x - radius) / width), max(0.0, (y - radius) / height)
     right, bottom = min(1.0, (x + radius) / width), min(1.0, (y + radius) / height)
     return [Rectangle(left, top, right - left, bottom - top)]
@@ -132,6 +138,13 @@ def _clearness(edges: Map, circle: _Circle) -> float:
     """Share of a circle that has clearly more edge than what is beside it."""
     beside = _around(edges, circle, BESIDE)
     return float((_around(edges, circle, CLOSE) > beside + CLEAR_EDGE).mean())
+
+
+def _change_inside(levels: NDArray[np.int16], circle: _Circle) -> float:
+    """Mean square change from frame to frame, in gray levels, in the middle of a circle."""
+    x, y, half = circle[0], circle[1], circle[2] / 2
+    inner = levels[:, round(y - half) : round(y + half), round(x - half) : round(x + half)]
+    return float((np.diff(inner, axis=0).astype(np.float32) ** 2).mean()) / SQUARE
 
 
 def _around(edges: Map, circle: _Circle, away: tuple[int, ...]) -> Map:

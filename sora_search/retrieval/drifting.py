@@ -27,6 +27,9 @@ from sora_search.retrieval.windows import Rectangle
 MIN_FRAMES = 8
 """With fewer, chance makes lines."""
 
+MAX_SHAPE = 4
+"""Of strips that are longer the time would grow with the square of their length."""
+
 MAX_SIDE = 0.85
 """Longest side, as a share of the picture's: what is larger has no room to move in."""
 
@@ -70,7 +73,8 @@ def find_drifting(frames: Pictures, times_s: Floats) -> list[Rectangle]:
     Returns:
         At most `MAX_DRIFTING`, best first, each with its drift.
     """
-    if len(frames) < MIN_FRAMES or min(frames.shape[1:3]) < 2 / MIN_SIDE:
+    short, long = sorted(frames.shape[1:3])
+    if len(frames) < MIN_FRAMES or short < 2 / MIN_SIDE or long > MAX_SHAPE * short:
         return []
     levels, times_s = levels_of(frames), some_of(times_s)
     height, width = levels.shape[1:]

@@ -5,7 +5,7 @@
     Lines        where a gradient stays and stands out from the texture around it
 
 `rectangles` and `borders` are found in it; the first says on what the constants of all three
-were chosen. Pure numpy.
+were chosen. `drifting` and `circles` look at its levels and edges frame by frame. Pure numpy.
 """
 
 from dataclasses import dataclass

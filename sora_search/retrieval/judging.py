@@ -31,6 +31,9 @@ MAX_REFUTED, MAX_REFUTED_CLOSER, MAX_REFUTED_FURTHER = 2, 3, 1
 first search, in one that looks closer (an inset that crosses the picture passes several windows,
 and is seen well in one of them), and among the further videos of that."""
 
+MAX_REFUTED_FIRST = 5
+"""The same of the videos that are looked at first: theirs begin with two of the whole picture."""
+
 MIN_CONFIRMED = 0.75
 """Where less of a range without movement of its own is confirmed, its halves are looked at too."""
 
@@ -137,7 +140,7 @@ def judge(
         index: Where the videos are named.
         reader: Reads the frames of both sides, and keeps them for the next time.
         query_path: The query file.
-        found: Ranges of each video, from `without_echoes`.
+        found: Ranges of each video, the most promising first.
         first: Videos to look at before all others, whatever their strength.
         at_most: How many videos to look at, and how many ranges of each.
         further: How many more videos to look at while none is confirmed.
@@ -162,7 +165,7 @@ def judge(
         pair = _Pair(reader, query_path, path, bounds)
         patience = MAX_REFUTED_FURTHER if place >= at_most else MAX_REFUTED
         if further and place < at_most:
-            patience = MAX_REFUTED_CLOSER
+            patience = MAX_REFUTED_FIRST if order[place] in first else MAX_REFUTED_CLOSER
         return lambda: list(pair.look_at(found[order[place]], at_most, patience))
 
     looks = in_threads(map(look_at, range(most)), num_threads)

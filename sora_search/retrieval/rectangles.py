@@ -10,7 +10,7 @@ crosses. Pure numpy, from frames to rectangles.
     grids        the cells between lines that run through the whole picture      here
     bars, blur   what is left without borders                                    borders
 
-What moves or has no straight sides is not found here: see `windows.pyramid`. Constants
+What moves is found by `drifting`, and what is round by `circles`. Constants
 were chosen on edits of 32 clips and looked at again on 24 others (48 of the suite's
 `choose` rows, 8 of the trials), through H.264 at CRF 23 to 32, 192 px on the short side;
 what they say are shares of all 56 clips at IoU .8, with square or rounded insets.

@@ -472,12 +472,11 @@ def _with_outstanding(
     outstanding = []
     for other in align(similarity, zero_point=usual, rows=rows, columns=columns)[:NUM_OUTSTANDING]:
         if other.row_span and other.column_span and span.column_span:
-            late_s, others_s = (
-                one.column_span.start_s - one.row_span.start_s
-                for one in (span, other)
-                if one.column_span and one.row_span
+            speed = span.column_span.duration_s / span.row_span.duration_s
+            on_line_s = span.column_span.start_s + speed * (
+                other.row_span.start_s - span.row_span.start_s
             )
-            if abs(late_s - others_s) > OTHER_LINE_S:
+            if abs(on_line_s - other.column_span.start_s) > OTHER_LINE_S:
                 outstanding.append((other.row_span, other.column_span))
     return replace(span, outstanding=tuple(outstanding))
 

@@ -106,6 +106,9 @@ of 330 stills of the first halves, three in five of those relit, two in five of 
 NEAR_S = 0.2
 """Around the moment of a still picture all frames are looked at."""
 
+SAME_TIME_S = 0.15
+"""Motion of a steadied query that agrees at a time farther away says nothing about this one."""
+
 WINDOW_TOLERANCE = 0.06
 """By how much the shape of a window may differ from that of the picture it shows whole: its sides
 are known to a pixel or two of 208."""
@@ -279,7 +282,12 @@ def _verify_still(
         moment.appearance,
         moment.motion,
         match=Match(query_span and moment.span, video_span and moment.span, match.score),
-        edit=find_edit(to_whole @ moment.placement.matrices[0], video.size, whole_size),
+        edit=find_edit(
+            to_whole @ moment.placement.matrices[0],
+            video.size,
+            whole_size,
+            is_moving=window is not None and window.is_moving,
+        ),
         placement=moment.placement,
     )
 
@@ -586,6 +594,9 @@ def _steady(eyes: _Eyes, laid: Laid) -> Laid:
         return laid
     steady = eyes.lay(laid.clock, placement)
     if steady.motion is None or steady.motion <= laid.motion:
+        return laid
+    middle_s = np.array([shown_s[inside].mean()])
+    if abs(steady.clock(middle_s) - laid.clock(middle_s)) > SAME_TIME_S:
         return laid
     return replace(laid, motion=steady.motion, contrast=steady.contrast)
 

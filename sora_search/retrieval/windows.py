@@ -82,18 +82,19 @@ def cut_window(
     """
     if min(size) < 1:
         raise ValueError(f"need a positive size (H, W), got {size=}")
-    if rectangle.is_moving:
-        pairs = zip(frames, times_s.tolist(), strict=True)
-        parts = [_cut(frame[None], rectangle.at(time_s), size) for frame, time_s in pairs]
-        return np.concatenate(parts)
-    return _cut(frames, rectangle, size)
-
-
-def _cut(frames: Pictures, rectangle: Rectangle, size: tuple[int, int]) -> Pictures:
     height, width = frames.shape[1:3]
     top, bottom = _whole_pixels(rectangle.top, rectangle.height, height)
     left, right = _whole_pixels(rectangle.left, rectangle.width, width)
-    return resize_frames(np.ascontiguousarray(frames[:, top:bottom, left:right]), size)
+    if not rectangle.is_moving:
+        return resize_frames(np.ascontiguousarray(frames[:, top:bottom, left:right]), size)
+    # All of one size: else the picture would breathe.
+    part = np.empty((len(frames), bottom - top, right - left, 3), np.uint8)
+    for row, time_s in enumerate(times_s.tolist()):
+        at = rectangle.at(time_s)
+        y = min(round(at.top * height), height - part.shape[1])
+        x = min(round(at.left * width), width - part.shape[2])
+        part[row] = frames[row, y : y + part.shape[1], x : x + part.shape[2]]
+    return resize_frames(part, size)
 
 
 def _whole_pixels(start: float, length: float, num: int) -> tuple[int, int]:

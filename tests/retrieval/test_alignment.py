@@ -404,10 +404,20 @@ def test_lines_through_single_moments_have_no_length() -> None:
     [line] = whole_lines(np.ones((1, 1), np.float32), rows=still, columns=still, num=2)
     assert line.span.row_span is None
     assert line.span.column_span is None
-    found = whole_lines(
-        np.ones((1, 20), np.float32), rows=still, columns=Timeline.regular(20), num=3
-    )
-    assert len(found) == 3
+    likenesses = np.full((1, 60), 0.3, np.float32)
+    likenesses[0, 40] = 0.9
+    best, _ = whole_lines(likenesses, rows=still, columns=Timeline.regular(60), num=2)
+    assert_near(best.span.column_span, 20.0, 20.5, 0.3)
+    best, _ = whole_lines(likenesses.T, rows=Timeline.regular(60), columns=still, num=2)
+    assert_near(best.span.row_span, 20.0, 20.5, 0.3)
+
+
+def test_what_stands_out_of_pieces_is_kept_when_they_are_joined() -> None:
+    outstanding = ((TimeSpan(3.0, 5.0), TimeSpan(9.0, 11.0)),)
+    first = AlignedSpan(TimeSpan(0, 300), TimeSpan(0, 300), 0.5, 0.6, outstanding=outstanding)
+    second = AlignedSpan(TimeSpan(292, 500), TimeSpan(292, 500), 0.5, 0.6)
+    [joined] = join_spans([first, second])
+    assert joined.outstanding == outstanding
 
 
 def test_wrong_matrices_are_refused() -> None:

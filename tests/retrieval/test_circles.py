@@ -55,3 +55,14 @@ def test_few_frames_tell_nothing(num: int) -> None:
 
 def test_frames_of_one_color_give_nothing() -> None:
     assert find_circles(np.full((16, 90, 160, 3), 128, np.uint8)) == []
+
+
+def test_a_circle_in_which_nothing_moves_is_a_logo() -> None:
+    still = footage(2)[:1].repeat(NUM, axis=0)
+    assert find_circles(with_circle(footage(1), still, 100, 80, 40)) == []
+    assert find_circles(with_circle(still, still[:, ::-1], 100, 80, 40)) == []
+
+
+@pytest.mark.parametrize("shape", [(9, 1, 50, 3), (9, 50, 1, 3), (9, 2, 2, 3), (9, 13, 40, 3)])
+def test_pictures_too_small_for_a_circle_give_nothing(shape: tuple[int, ...]) -> None:
+    assert find_circles(np.zeros(shape, np.uint8)) == []

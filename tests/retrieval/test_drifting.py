@@ -89,7 +89,9 @@ def test_time_does_not_matter_but_for_the_speed() -> None:
     assert fast.iou(slow) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("shape", [(4, 90, 160, 3), (16, 8, 160, 3), (16, 90, 8, 3)])
+@pytest.mark.parametrize(
+    "shape", [(4, 90, 160, 3), (16, 8, 160, 3), (16, 90, 8, 3), (16, 1, 50, 3), (16, 40, 400, 3)]
+)
 def test_too_little_to_see_anything_in_gives_nothing(shape: tuple[int, ...]) -> None:
     frames: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     assert find_drifting(frames, np.arange(shape[0]) / 2) == []

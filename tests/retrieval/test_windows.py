@@ -102,3 +102,11 @@ def test_a_part_that_drifts_never_leaves_the_picture() -> None:
     assert part.at(100.0) == Rectangle(0.5, 0, 0.5, 0.25)
     assert part.is_moving
     assert not part.at(10.0).is_moving
+
+
+def test_a_part_that_drifts_keeps_its_size_in_pixels() -> None:
+    frames = np.zeros((40, 90, 455, 3), np.uint8)
+    frames[:, :, ::2] = 255
+    part = Rectangle(0.1, 0.2, 0.4054, 0.5, drift=(0.031, 0.0))
+    cut = cut_window(frames, np.arange(40) / 30, part, (45, 184))
+    assert set(np.unique(cut)) == {0, 255}  # else it would have been scaled here and there
