@@ -398,8 +398,19 @@ def _compared(result: SearchResult, edited: EditedClip) -> dict[str, float | Non
     if edit is not None:
         found["is_mirror_right"] = float(edit.mirrored == edited.mirrored)
         found["speed_error"] = abs(edit.speed / edited.speed - 1)
-        found["rectangle_iou"] = _rectangle_iou(edit.rectangle, edited.rectangle())
+        true = edited.rectangle(_middle_row(edited, best.query_span if best else None))
+        found["rectangle_iou"] = _rectangle_iou(edit.rectangle, true)
     return found
+
+
+def _middle_row(edited: EditedClip, span: TimeSpan | None) -> int | None:
+    """The frame in the middle of a range, where what moves is told; None if it is no part of it."""
+    if span is None:
+        return None
+    middle_s = (span.start_s + span.end_s) / 2
+    if any(true.start_s <= middle_s < true.end_s for true in _spans(edited, "query_span")):
+        return min(int(middle_s * edited.frames_per_s), len(edited) - 1)
+    return None
 
 
 def _spans(holder: SearchResult | EditedClip, side: str) -> list[TimeSpan]:

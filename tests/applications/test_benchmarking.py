@@ -21,10 +21,11 @@ from sora_search.applications.benchmarking import (
     run_queries,
 )
 from sora_search.applications.tallies import Outcome
-from sora_search.datatypes import Progress
+from sora_search.datatypes import Progress, TimeSpan
 from sora_search.errors import ConfigError, MediaError
 from sora_search.index.video_index import VideoIndex
-from sora_search.media.clips import Clip
+from sora_search.media.clips import Clip, EditedClip
+from sora_search.media.editing import edit_clip
 from sora_search.retrieval.searching import search
 
 
@@ -222,3 +223,20 @@ def test_edited_pieces_can_be_kept_and_nothing_else_is(folder, tmp_path, monkeyp
         f"{i:03}-{path.stem}-trim.mp4" for i, path in enumerate(halved(folder).asked[:2], 1)
     ]
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_what_moves_is_compared_where_it_is_in_the_middle_of_the_range():
+    clip, carrier = wandering_clip(1, 4), wandering_clip(2, 4)
+    edited = edit_clip("pip-moving", clip, seed=3, carrier=carrier)
+    row = benchmarking._middle_row(edited, TimeSpan(1.0, 3.0))
+    assert row == len(edited) // 2
+    assert edited.rectangle(row)[0] != pytest.approx(edited.rectangle()[0], abs=0.05)
+    assert benchmarking._middle_row(edited, None) is None
+    excerpt = edit_clip("excerpt", clip, seed=3, carrier=carrier)
+    outside = next(s for s in np.arange(0.5, 19) if not _shows(excerpt, float(s)))
+    assert benchmarking._middle_row(excerpt, TimeSpan(outside - 0.5, outside + 0.5)) is None
+
+
+def _shows(edited: EditedClip, time_s: float) -> bool:
+    spans = [match.query_span for match in edited.matches]
+    return any(span is not None and span.start_s <= time_s < span.end_s for span in spans)
