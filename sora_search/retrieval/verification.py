@@ -155,11 +155,14 @@ class Verification:
 
     @property
     def weighed_motion(self) -> float:
-        """The motion that would say as much if it stood out no more than that of most copies."""
+        """The motion that would say as much if it stood out no more than that of most copies.
+
+        What is sure by itself gets no surer by standing out.
+        """
         if self.motion is None:
             return 0.0
-        needed = _motion_needed(self.appearance, self.contrast)
-        return self.motion + max(0.0, LIKELY_MOTION - needed)
+        gain = max(0.0, LIKELY_MOTION - _motion_needed(self.appearance, self.contrast))
+        return max(self.motion, min(self.motion + gain, SURE_MOTION))
 
     def reason(self) -> str:
         """What decided, in words."""
