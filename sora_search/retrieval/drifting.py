@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.media.clips import Pictures
-from sora_search.retrieval.film import MIN_SIDE, Map, frame_edges, levels_of, some_of
+from sora_search.retrieval.film import MIN_SIDE, Map, frame_edges, levels_of, some_of, sums_along
 from sora_search.retrieval.windows import Rectangle
 
 # Chosen on the moving insets of 16 videos of the suite `choose`, and their other edits.
@@ -168,17 +168,18 @@ def _rectangles(
         down: How far in y.
     """
     height, width = upright.shape[0], lying.shape[0]
-    columns, rows = _lines(upright), _lines(lying)
+    upright_sums, lying_sums = sums_along(upright.T), sums_along(lying.T)
+    columns, rows = _lines(upright_sums), _lines(lying_sums)
     x, y = _gaps(columns, width, across), _gaps(rows, height, down)
     if not len(x) or not len(y):
         return []
     (left, right), (top, bottom) = np.repeat(x, len(y), axis=0).T, np.tile(y, (len(x), 1)).T
     sides = np.stack(
         [
-            _mean_along(upright, left, top, bottom),
-            _mean_along(upright, right, top, bottom),
-            _mean_along(lying, top, left, right),
-            _mean_along(lying, bottom, left, right),
+            _mean_along(upright_sums, left, top, bottom),
+            _mean_along(upright_sums, right, top, bottom),
+            _mean_along(lying_sums, top, left, right),
+            _mean_along(lying_sums, bottom, left, right),
         ]
     )
     support = np.where(sides.min(axis=0) >= MIN_SIDE_SUPPORT, sides.mean(axis=0), 0.0)
@@ -190,12 +191,13 @@ def _rectangles(
     return [(float(support[best]), first_x, first_y, last_x, last_y)]
 
 
-def _lines(edges: Map) -> Integers:
-    """The columns with the best long piece of edge, from left to right."""
-    length = max(4, round(MIN_SIDE * edges.shape[0]))
-    sums = np.zeros((edges.shape[0] + 1, edges.shape[1]), np.float32)
-    np.cumsum(edges, axis=0, out=sums[1:])
-    best = (sums[length:] - sums[:-length]).max(axis=0) / length
+def _lines(sums: Map) -> Integers:
+    """The columns with the best long piece of edge, from left to right.
+
+    `sums` are those of each column down to each row, shape ``(W, H + 1)``.
+    """
+    length = max(4, round(MIN_SIDE * (sums.shape[1] - 1)))
+    best = (sums[:, length:] - sums[:, :-length]).max(axis=1) / length
     chosen: list[int] = []
     for column in np.argsort(-best, kind="stable").tolist():
         if len(chosen) == NUM_LINES or best[column] < MIN_SIDE_SUPPORT:
@@ -214,9 +216,7 @@ def _gaps(lines: Integers, num: int, travel: int) -> Integers:
     return np.stack([start, end], 1)[is_wide & is_inside]
 
 
-def _mean_along(edges: Map, columns: Integers, starts: Integers, ends: Integers) -> Map:
-    """Mean of pieces of columns, from one row to another."""
-    sums = np.zeros((edges.shape[0] + 1, edges.shape[1]), np.float32)
-    np.cumsum(edges, axis=0, out=sums[1:])
-    means: Map = (sums[ends, columns] - sums[starts, columns]) / (ends - starts)
+def _mean_along(sums: Map, columns: Integers, starts: Integers, ends: Integers) -> Map:
+    """Mean of pieces of columns, from one row to another, by the sums of each column."""
+    means: Map = (sums[columns, ends] - sums[columns, starts]) / (ends - starts)
     return means

@@ -233,13 +233,13 @@ class Lines:
     def of(cls, gradient: Map, steps: Map, energy: Map, noise: float) -> "Lines":
         """From the gradient between columns, and the changes ``(T - 1, H, W)`` in time."""
         stands_out, is_edge = _edges_of(gradient)
-        edges = _sums(widened(is_edge).T)
-        at = _line_places(edges, _sums(np.where(is_edge, stands_out, 0).T))
+        edges = sums_along(widened(is_edge).T)
+        at = _line_places(edges, sums_along(np.where(is_edge, stands_out, 0).T))
         # The two columns next to a side are mixed of both: compare those beyond.
         before, after = np.maximum(at - 1, 0), np.minimum(at + 2, energy.shape[1] - 1)
         joint = np.einsum("thw,thw->wh", steps[:, :, before], steps[:, :, after]) / len(steps)
         single = np.maximum((energy[:, before] + energy[:, after]) / 2 - noise, 0)
-        return cls(at + 1, edges[at], _sums(joint), _sums(single.T))
+        return cls(at + 1, edges[at], sums_along(joint), sums_along(single.T))
 
     def __len__(self) -> int:
         return len(self.places)
@@ -279,7 +279,8 @@ def _line_places(edges: Map, weights: Map) -> Indices:
     return np.array(sorted(places), np.int64)
 
 
-def _sums(rows: NDArray[np.generic]) -> Map:
+def sums_along(rows: NDArray[np.generic]) -> Map:
+    """Sums of each row up to each place, shape ``(R, C + 1)``: two of them give any piece's."""
     sums = np.zeros((rows.shape[0], rows.shape[1] + 1), np.float32)
     np.cumsum(rows, axis=1, out=sums[:, 1:])
     return sums
