@@ -27,20 +27,20 @@ RADII = 0.09, 0.36
 
 STEEPNESS, ROUNDNESS = 60, 0.5
 """Edges that vote, in 255ths of all frames, and how round what they find must be. With the mean of
-all frames and their changes beside it 14 of the 16 are found as well, and more that are none."""
+all frames and their changes beside it no more of the 16 are found, and more that are none."""
 
 MAX_PROPOSED = 6
 """Circles that are looked at."""
 
 MIN_EDGE, MIN_CLEAR = 0.86, 0.3
 """Share of frames with an edge, all around, and share of the circle where it stands out: insets
-have .89 and .37 or more, of the clips without one a single one has as much."""
+that are found have as much, and so has one of the clips without."""
 
 CLEAR_EDGE = 0.1
 """By so much must the share of frames with an edge be higher than beside it."""
 
 MIN_INNER_CHANGE = 0.5
-"""Mean square change inside, in gray levels: a clock, a plate or a logo has less."""
+"""Mean square change inside, in gray levels: a logo has less, and so has one inset of 16."""
 
 CLOSE, BESIDE = (-1, 0, 1), (-5, -4, 4, 5)
 """Pixels around a circle that count as on it, and as beside it."""
