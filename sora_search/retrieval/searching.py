@@ -101,8 +101,8 @@ MAX_LOADED = 100_000
 
 NUM_ALIKE_LOOKS, NUM_NEAREST = 5, 2
 """Of so many videos so many ranges are looked at before all others in a closer search: of 16 crops
-to 30 % and 16 blends in the suite `choose` 29 are among the first three and 30 among the first six of
-all 172 videos (in a trial with weights of 2)."""
+to 30 % and 16 blends in the suite `choose` 29 are among the first three and 30 among the first six
+of all 172 videos (in a trial with weights of 2)."""
 
 LINE_WEIGHT = 3.0
 """How much it counts there, beside the likeness of the means, that moments follow one another in

@@ -86,9 +86,9 @@ SURE_CONTRAST, CLEAR_CONTRAST = 17.0, 30.0
 motion than `SURE_MOTION` nearly all had 17 or more, other moments at most 12, the exercise 14
 to 16 and, cropped, once more than 17: a repeated movement can pass for a copy. From 17 to 30 ever
 less motion is enough, where the pictures look the same: in a blend half of what moves is of the
-other video. Of 736 looks at videos of the suite `choose` that are not the one asked for (in a trial)
-one had as much of both: a title animation that what the query was put into shares. Those with
-other words come nearest (57 and .81)."""
+other video. Of 736 looks at videos of the suite `choose` that are not the one asked for (in a
+trial) one had as much of both: a title animation that what the query was put into shares. Those
+with other words come nearest (57 and .81)."""
 
 CLEAR_CONTRAST_MOTION, CLEAR_CONTRAST_APPEARANCE = 0.3, 0.85
 """Motion that is enough at `CLEAR_CONTRAST`, and appearance from which on less is."""
