@@ -401,7 +401,7 @@ def _sight(seen: Verification, *, is_picture: bool) -> Sight:
     if seen.edit is None:
         return "other" if seen.is_same is False else "featureless"
     if seen.motion is None:
-        return "static"
+        return "static" if is_picture else "scene"
     if is_picture:
         return "picture"
     return "moving" if seen.is_same else "partial"

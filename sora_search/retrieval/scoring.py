@@ -46,18 +46,19 @@ MATCH_STRENGTH = 0.33
 """Ranges below this strength are not told where frames do not confirm them."""
 
 Sight = Literal[
-    "moving", "partial", "picture", "static", "other", "featureless", "unseen", "behind"
+    "moving", "partial", "picture", "static", "scene", "other", "featureless", "unseen", "behind"
 ]
 """What there is to go by: pictures that fit over one another, with something that moves alike, or
-only in part, or one of them a still picture, or with nothing that moves; pictures that do not fit;
-pictures that hold too little to tell; vectors alone; or vectors alone where stronger ones turned
-out wrong."""
+only in part; one of them a still picture, with something in the other that moves, or nothing; two
+videos in neither of which anything moves; pictures that do not fit; pictures that hold too little
+to tell; vectors alone; or vectors alone where stronger ones turned out wrong."""
 
 CALIBRATION: dict[Sight, tuple[float, float, float, float]] = {
     "moving": (-11.2, 0.0, 1.0, 17.0),
     "partial": (-16.6, 1.2, 1.0, 20.0),
     "picture": (-39.4, 0.0, 4.0, 40.0),
     "static": (-22.8, 2.0, 22.0, 0.0),
+    "scene": (-24.6, 2.0, 22.0, 0.0),
     "other": (-10.0, 7.0, 0.0, 0.0),
     "featureless": (-6.0, 5.0, 0.0, 0.0),
     "unseen": (-6.0, 8.5, 0.0, 0.0),
@@ -67,13 +68,13 @@ CALIBRATION: dict[Sight, tuple[float, float, float, float]] = {
 they are 1. Chosen by eye on 2,000 looks at the suite `choose` (210 queries, 75 of them negatives,
 `tests/benchmarks/bench_search.py`). Where something moves strength says nothing more: of 20 looks
 with a motion of .5 to .6 one was right, of those that frames confirmed, from .65 on, all; of 6 with
-.6 to .75 that did not stand out 2. Of 18 static scenes none was right, with a strength up to .97
-and an appearance up to .98; frames cut out of indexed videos had an appearance of .97 to 1.0, of .9
-with a caption, those of other takes up to .9. Stills of later repetitions of what an indexed video
-shows had a motion of up to .96, one in fifty .9 or more; of 144 edited stills with .9 to .97, half
-of all of indexed seconds, 140 were right. Of 1,300 whose pictures do not fit 6 were right, of 41
-without features (empty skies) none, up to a strength of .99. Of 93 that were not looked at, after
-what frames refuted, one was right."""
+.6 to .75 that did not stand out 2. Of 24 pairs of static scenes one was right; others had a
+strength up to .97 and an appearance up to 1.0. Frames cut out of indexed videos had an appearance
+of .97 to 1.0, of .9 with a caption, those of other takes up to .9. Stills of later repetitions of
+what an indexed video shows had a motion of up to .96, one in fifty .9 or more; of 144 edited stills
+with .9 to .97, half of all of indexed seconds, 140 were right. Of 1,300 whose pictures do not fit 6
+were right, of 41 without features (empty skies) none, up to a strength of .99. Of 93 that were not
+looked at, after what frames refuted, one was right."""
 
 FEW_OTHERS = 2
 """What so many other videos show too may still be told apart by a person; an intro of 14 says a

@@ -485,27 +485,29 @@ def test_an_inset_that_drifts_stands_still_in_its_window(footage, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("appearance", "motion", "contrast", "is_same"),
+    ("appearance", "motion", "contrast", "speed", "is_same"),
     [
-        (0.9, 0.85, 0.0, True),
-        (0.9, 0.7, 0.0, None),
-        (0.9, 0.7, 20.0, True),
-        (0.9, 0.35, 35.0, True),  # half of what moves in a blend
-        (0.9, 0.35, 20.0, None),
-        (0.8, 0.45, 40.0, None),  # a title animation with other words
-        (0.9, 0.2, 40.0, False),
-        (0.2, 0.9, 40.0, False),
+        (0.9, 0.85, 0.0, 1.0, True),
+        (0.9, 0.7, 0.0, 1.0, None),
+        (0.9, 0.7, 20.0, 1.0, True),
+        (0.9, 0.35, 35.0, 1.0, True),  # half of what moves in a blend
+        (0.9, 0.35, 20.0, 1.0, None),
+        (0.8, 0.45, 40.0, 1.0, None),  # a title animation with other words
+        (0.9, 0.2, 40.0, 1.0, False),
+        (0.2, 0.9, 40.0, 1.0, False),
+        (0.94, 0.5, 27.0, 0.86, None),  # a pitcher who throws again
+        (0.9, 0.85, 0.0, 1.25, True),
     ],
 )
 def test_the_farther_motion_stands_out_the_less_of_it_is_needed(
-    appearance, motion, contrast, is_same
+    appearance, motion, contrast, speed, is_same
 ):
-    laid = Laid(
-        Placement(np.eye(3)[None], np.zeros(1), 50), Clock(0, 0, 1), appearance, motion, contrast
-    )
+    clock = Clock(0, 0, speed)
+    laid = Laid(Placement(np.eye(3)[None], np.zeros(1), 50), clock, appearance, motion, contrast)
     assert verification._is_same(laid) is is_same
+    edit = replace(NO_CHANGE, speed=speed)
     seen_so = Verification(
-        is_same, appearance=appearance, motion=motion, contrast=contrast, edit=NO_CHANGE
+        is_same, appearance=appearance, motion=motion, contrast=contrast, edit=edit
     )
     assert seen_so.weighed_motion >= motion
     if is_same:
