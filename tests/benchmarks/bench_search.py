@@ -12,9 +12,9 @@ calibrated is chosen on the suite `choose`, what is reported on `report`:
     report   indexed: its longer videos, one eval clip a cluster, all val clips; negatives:
              other eval clips
 
-Carriers are train and trial clips. Half of the negatives are hard, if there are that many: other
-moments of an indexed cluster. Videos of a cluster that show the same footage, decided by their
-frames, are right answers.
+Carriers are train and trial clips of recordings of which nothing is indexed. Half of the negatives
+are hard, if there are that many: other moments of an indexed cluster. Videos of a cluster that show
+the same footage, decided by their frames, are right answers.
 
 `--without` leaves out steps of the search, to see what they add: the rectangles of the query
 (windows), the second look that magnifies and turns it (closer), the look at decoded frames
@@ -59,9 +59,10 @@ Videos = dict[str, list[Video]]
 ONE_RECORDING = (
     {"robopen:media/clean_kitchen/wipe_towel.mp4", "robopen:media/skills/wipe.mp4"},
     {"open-mmlab:demo/demo.mp4", "open-mmlab:demo/demo_spatiotemporal_det.mp4"},
+    {"robopen:media/serve_souo/pick_bowl.mp4", "robopen:media/skills/slide_out.mp4"},
 )
-"""Clusters of the data that show the same recording, cropped or with boxes drawn on it, as looking
-at them shows. Clips of one number are cut out of the same seconds of it."""
+"""Clusters of the data that show the same recording, cropped, in other colors or with boxes drawn
+on it, as looking at them shows. Clips of one number are cut out of the same seconds of it."""
 
 
 def main() -> None:
@@ -175,6 +176,9 @@ def suite_of(
 ) -> Suite:
     """Hard negatives are as many as easy ones, where there are enough."""
     indexed = {video.cluster for video in corpus}
+    recordings = [group for group in ONE_RECORDING if group & indexed]
+    known = set[str]().union(*recordings)
+    carriers = [v for v in videos["train"] + videos["trial"] if v.cluster not in known]
     drawn = [negatives[i] for i in rng.permutation(len(negatives))]
     hard = [video for video in drawn if video.cluster in indexed][: num_negatives // 2]
     easy = [video for video in drawn if video.cluster not in indexed]
@@ -182,7 +186,7 @@ def suite_of(
     return Suite(
         corpus=[video.path for video in corpus],
         asked=[video.path for video in one_a_cluster(asked, rng)],
-        carriers=[video.path for video in videos["train"] + videos["trial"]],
+        carriers=[video.path for video in carriers],
         negatives=[video.path for video in chosen],
         same=same_as([*corpus, *chosen]),
     )
