@@ -96,11 +96,14 @@ class FrameBatch:
 
     Attributes:
         frames: uint8 RGB, shape ``(T, H, W, 3)``, T >= 1.
-        pts_s: float64 seconds, shape ``(T,)``, strictly increasing.
+        pts_s: float64 seconds, shape ``(T,)``, strictly increasing: when they are looked at.
+        began_s: When each came on screen, up to a frame earlier, shape ``(T,)``; None where
+            nothing but `pts_s` is known.
     """
 
     frames: NDArray[np.uint8]
     pts_s: NDArray[np.float64]
+    began_s: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[3] != 3 or self.frames.dtype != np.uint8:
@@ -111,9 +114,16 @@ class FrameBatch:
             raise ValueError(f"need one time a frame, got {self.pts_s.shape=} {self.frames.shape=}")
         if len(self.pts_s) > 1 and not (np.diff(self.pts_s) > 0).all():
             raise ValueError("need strictly increasing pts_s")
+        if self.began_s is not None and self.began_s.shape != self.pts_s.shape:
+            raise ValueError(f"need one time a frame, got {self.began_s.shape=}")
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def moments_s(self) -> NDArray[np.float64]:
+        """The moments that the frames show: when they came on screen, as far as it is known."""
+        return self.pts_s if self.began_s is None else self.began_s
 
     def __repr__(self) -> str:
         return f"FrameBatch({self.frames.shape}, {self.pts_s[0]:.3f}-{self.pts_s[-1]:.3f} s)"

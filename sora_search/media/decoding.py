@@ -35,6 +35,9 @@ _TOLERATED_MISSING_SHARE = 0.03
 
 TimedFrame = tuple[float, VideoFrame]
 
+SampledFrame = tuple[float, float, VideoFrame]
+"""A time, when the frame that is on screen then came there, and the frame."""
+
 
 class VideoReader:
     """Read the frames of one file; a context manager.
@@ -107,7 +110,7 @@ class VideoReader:
             batch_size: Most frames of a batch; large pictures come in smaller batches.
 
         Returns:
-            Batches whose `pts_s` are the sample times (not those of the frames). A
+            Batches whose `pts_s` are the sample times (`began_s` those of the frames). A
             still picture gives one frame at 0.0.
 
         Raises:
@@ -130,9 +133,9 @@ class VideoReader:
 
     def _samples(
         self, sampling: SamplingConfig, size: tuple[int, int], span: TimeSpan | None
-    ) -> Iterator[tuple[float, Picture]]:
+    ) -> Iterator[tuple[float, float, Picture]]:
         if is_still_picture(self.info):
-            yield 0.0, _still_picture(self.path, size)
+            yield 0.0, 0.0, _still_picture(self.path, size)
             return
         start_s = span.start_s if span else 0.0
         times = endless_sample_times(start_s, self._rate(sampling, span))
@@ -141,18 +144,19 @@ class VideoReader:
         with _Pass(self.path, self._start, start_s=start_s, threads=self._threads) as decoding:
             num_samples = 0
             convert = _Converter(size, self.path)
-            for time_s, frame in _on_screen(decoding.timed_frames(), times, decoding.end_of):
+            shown = _on_screen(decoding.timed_frames(), times, decoding.end_of)
+            for time_s, began_s, frame in shown:
                 num_samples += 1
                 if num_samples > _FREE_SAMPLES + _MOST_SAMPLES_A_FRAME * decoding.num_frames:
                     raise VideoDecodeError(
                         f"the times in {quoted(self.path)} cannot be right"
                         f" ({decoding.num_frames} frames up to {time_s:.0f} s): convert it"
                     )
-                yield time_s, convert(frame)
+                yield time_s, began_s, convert(frame)
             self._finish(decoding, span)
             if num_samples == 0:
                 time_s, frame = self._only_sample(decoding, span)
-                yield time_s, convert(frame)
+                yield time_s, began_s, convert(frame)
 
     def _rate(self, sampling: SamplingConfig, span: TimeSpan | None) -> float:
         duration_s = self.info.duration_s
@@ -353,22 +357,22 @@ class _Converter:
 
 def _on_screen(
     frames: Iterable[TimedFrame], times: Iterator[float], end_of: Callable[[VideoFrame], float]
-) -> Iterator[TimedFrame]:
+) -> Iterator[SampledFrame]:
     """For each increasing time, the frame that is on screen then, until the video ends."""
     wanted_s = next(times, None)
-    shown: VideoFrame | None = None
+    shown: TimedFrame | None = None
     for time_s, frame in frames:
         while shown is not None and wanted_s is not None and wanted_s < time_s - _SAME_TIME_S:
-            yield wanted_s, shown
+            yield wanted_s, *shown
             wanted_s = next(times, None)
         if wanted_s is None:
             return
-        shown = frame
+        shown = time_s, frame
     if shown is None:
         return
-    end_s = end_of(shown)
+    end_s = end_of(shown[1])
     while wanted_s is not None and wanted_s < end_s:
-        yield wanted_s, shown
+        yield wanted_s, *shown
         wanted_s = next(times, None)
 
 
@@ -393,13 +397,14 @@ def _open_at(
 
 
 def _batches(
-    samples: Iterator[tuple[float, Picture]], size: tuple[int, int], batch_size: int
+    samples: Iterator[tuple[float, float, Picture]], size: tuple[int, int], batch_size: int
 ) -> Generator[FrameBatch]:
     batch_size = max(1, min(batch_size, _MOST_BATCH_BYTES // (size[0] * size[1] * 3)))
     while batch := list(itertools.islice(samples, batch_size)):
         yield FrameBatch(
-            frames=np.stack([picture for _, picture in batch]),
-            pts_s=np.array([time_s for time_s, _ in batch], dtype=np.float64),
+            frames=np.stack([picture for _, _, picture in batch]),
+            pts_s=np.array([time_s for time_s, _, _ in batch], dtype=np.float64),
+            began_s=np.array([began_s for _, began_s, _ in batch], dtype=np.float64),
         )
 
 
@@ -417,7 +422,7 @@ def _pictures_at(
     with _Pass(path, start, start_s=times[0], threads=1) as decoding:
         convert = _Converter(size, path)
         shown = _on_screen(decoding.timed_frames(), iter(times), lambda _: math.inf)
-        return {time_s: convert(frame) for time_s, frame in shown}
+        return {time_s: convert(frame) for time_s, _, frame in shown}
 
 
 def _neighborhoods(times: Sequence[float]) -> list[list[float]]:

@@ -55,6 +55,9 @@ MAX_DRIFTING = 2
 MAX_LAG = 0.15
 """What has so much less support than the best is left out."""
 
+MAX_SIZE_LAG = 0.06
+"""What is larger may have so much less."""
+
 MAX_OVERLAP = 0.5
 """Of two with a higher IoU the worse goes."""
 
@@ -68,7 +71,7 @@ def find_drifting(frames: Pictures, times_s: Floats) -> list[Rectangle]:
 
     Args:
         frames: uint8 RGB, shape ``(T, H, W, 3)``, as for `rectangles.find_rectangles`.
-        times_s: When they are on screen, shape ``(T,)``, increasing.
+        times_s: The moments that they show, shape ``(T,)``.
 
     Returns:
         At most `MAX_DRIFTING`, best first, each with its drift.
@@ -159,7 +162,10 @@ def _summed(edges: Edges, across: Floats, along: Floats) -> Map:
 def _rectangles(
     upright: Map, lying: Map, across: int, down: int
 ) -> list[tuple[float, int, int, int, int]]:
-    """The best rectangle whose sides are edges of nearly all frames, with its support.
+    """The rectangle whose sides are edges of nearly all frames, with its support.
+
+    What is in an inset that hardly moves has edges that go along with it: of rectangles with about
+    as much support the largest is taken.
 
     Args:
         upright: Share of frames with an upright edge, shape ``(H, W - 1)``.
@@ -183,9 +189,10 @@ def _rectangles(
         ]
     )
     support = np.where(sides.min(axis=0) >= MIN_SIDE_SUPPORT, sides.mean(axis=0), 0.0)
-    best = int(support.argmax())
-    if support[best] < MIN_SUPPORT:
+    if support.max() < MIN_SUPPORT:
         return []
+    is_good = support >= max(MIN_SUPPORT, support.max() - MAX_SIZE_LAG)
+    best = int(np.where(is_good, (right - left) * (bottom - top), 0).argmax())
     # An edge between two columns is where the second one begins.
     first_x, first_y, last_x, last_y = (int(side[best]) + 1 for side in (left, top, right, bottom))
     return [(float(support[best]), first_x, first_y, last_x, last_y)]

@@ -218,7 +218,7 @@ def _batches(
         whole = max(1, round(height * scale)), max(1, round(width * scale))
         sampling = SamplingConfig(frames_per_s, min_frames=1)
         for batch in reader.read(sampling, frame_size=whole, span=span):
-            part = cut_window(batch.frames, batch.pts_s, window, size)
+            part = cut_window(batch.frames, batch.moments_s, window, size)
             yield FrameBatch(part, batch.pts_s)
 
 

@@ -10,6 +10,7 @@ Source: gradient-based registration (Lucas and Kanade, IJCAI 1981), with brightn
 fitted along.
 """
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -23,8 +24,9 @@ from sora_search.retrieval.synchrony import Clock
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 
-MAX_SWAY = 0.02
-"""Share of the indexed picture's longer side that a frame may be off by."""
+MAX_SWAY, MAX_SWAY_PX = 0.02, 2.0
+"""Share of the indexed picture's longer side that a frame may be off by, or pixels of the query: a
+small inset is moved by whole ones, each of which is several of the indexed picture."""
 
 MAX_CAMERA_STEP = 0.1
 """Pixels of the indexed video, in the median from one frame to the next, by which a camera that
@@ -34,8 +36,8 @@ MIN_TRAVEL = 4.0
 """How many times farther than the sway a camera that moves must travel: the shifts cannot have
 made that agree."""
 
-NUM_ROUNDS, NUM_FITS = 2, 3
-"""A shift of more than a point of the grid is found in two steps; and in each of them points are
+NUM_ROUNDS, NUM_FITS = 4, 3
+"""A shift of more than a point of the grid is found in some steps; and in each of them points are
 left out that the fit before missed by more than most."""
 
 
@@ -81,7 +83,8 @@ def steadied(
     travel, sway = (np.ptp(path, axis=0).max() for path in (np.cumsum(steps, axis=0), shifts))
     if not is_still and travel < MIN_TRAVEL * sway:
         return None
-    if np.abs(shifts).max() > MAX_SWAY * max(video.size):
+    scale = math.sqrt(abs(float(np.linalg.det(matrices[0, :2, :2]))))
+    if np.abs(shifts).max() > max(MAX_SWAY * max(video.size), MAX_SWAY_PX / scale):
         return None
     return Placement(matrices, query.times_s[rows], placement.cells)
 

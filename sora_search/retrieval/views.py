@@ -61,10 +61,10 @@ def window_views(
         frames = piece.batch.frames
         size = _scaled_size(frames.shape[1], frames.shape[2], FINDING_SIDE)
         small = resize_frames(frames, size)
-        times_s = piece.batch.pts_s
+        moments_s = piece.batch.moments_s
         for window in (
             *find_rectangles(small),
-            *find_drifting(small, times_s),
+            *find_drifting(small, moments_s),
             *find_circles(small),
         ):
             yield piece.view(encoder, window)
@@ -101,7 +101,7 @@ class _Piece:
         self, encoder: FileEncoder, window: Rectangle | None = None, *, quarter_turns: int = 0
     ) -> View:
         whole = window or Rectangle(0.0, 0.0, 1.0, 1.0)
-        frames = cut_window(self.batch.frames, self.batch.pts_s, whole, encoder.frame_size)
+        frames = cut_window(self.batch.frames, self.batch.moments_s, whole, encoder.frame_size)
         frames = np.ascontiguousarray(np.rot90(frames, quarter_turns, axes=(1, 2)))
         batch = FrameBatch(frames, self.batch.pts_s)
         return View(encoder.encode([batch], end_s=self.end_s), window)
@@ -133,4 +133,8 @@ def _scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 def _joined(batches: list[FrameBatch]) -> FrameBatch:
     frames: NDArray[np.uint8] = np.concatenate([batch.frames for batch in batches])
-    return FrameBatch(frames, np.concatenate([batch.pts_s for batch in batches]))
+    times_s, moments_s = (
+        np.concatenate([getattr(batch, name) for batch in batches])
+        for name in ("pts_s", "moments_s")
+    )
+    return FrameBatch(frames, times_s, moments_s)

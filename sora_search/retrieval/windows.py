@@ -69,11 +69,12 @@ def cut_window(
 ) -> Pictures:
     """The part of the frames ``(T, H, W, 3)`` in a rectangle, scaled to `size` (height, width).
 
-    It is cut at whole pixels, at least one, and averaged by area where it shrinks both ways.
+    It is cut at whole pixels, at least one, and averaged by area where it shrinks both ways. One
+    that moves is cut between them: half a pixel to and fro would look like movement of its own.
 
     Args:
         frames: The pictures.
-        times_s: When they are on screen, shape ``(T,)``.
+        times_s: The moments that they show, shape ``(T,)``.
         rectangle: The part.
         size: Height and width of what is given back.
 
@@ -91,10 +92,20 @@ def cut_window(
     part = np.empty((len(frames), bottom - top, right - left, 3), np.uint8)
     for row, time_s in enumerate(times_s.tolist()):
         at = rectangle.at(time_s)
-        y = min(round(at.top * height), height - part.shape[1])
-        x = min(round(at.left * width), width - part.shape[2])
-        part[row] = frames[row, y : y + part.shape[1], x : x + part.shape[2]]
+        shifted = _shifted(frames[row], at.top * height, part.shape[1])
+        part[row] = _shifted(shifted.swapaxes(0, 1), at.left * width, part.shape[2]).swapaxes(0, 1)
     return resize_frames(part, size)
+
+
+def _shifted(frame: Pictures, start: float, num: int) -> Pictures:
+    """As many rows of ``(H, W, 3)`` from a place that may lie between two, mixed of both."""
+    start = min(max(start, 0.0), frame.shape[0] - num)
+    first = min(int(start), max(0, frame.shape[0] - num - 1))
+    rest = start - first
+    rows = frame[first : first + num + 1]
+    if rest < 1e-6 or len(rows) == num:
+        return rows[:num]
+    return np.asarray(((1 - rest) * rows[:-1] + rest * rows[1:]).round(), np.uint8)
 
 
 def _whole_pixels(start: float, length: float, num: int) -> tuple[int, int]:

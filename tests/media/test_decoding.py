@@ -111,6 +111,8 @@ def test_variable_rate_shows_the_frame_that_is_on_screen(tmp_path):
     ]
     assert read.numbers == on_screen
     assert read.times[:18] == pytest.approx(np.arange(18) / 2 + 0.25)
+    began_s = np.concatenate([batch.moments_s for batch in read.batches])
+    assert began_s == pytest.approx([times_ms[number] / 1000 for number in on_screen], abs=1e-3)
 
 
 def test_a_frame_that_starts_at_the_sample_time_is_the_one_shown(tmp_path):

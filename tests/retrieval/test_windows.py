@@ -104,9 +104,20 @@ def test_a_part_that_drifts_never_leaves_the_picture() -> None:
     assert not part.at(10.0).is_moving
 
 
-def test_a_part_that_drifts_keeps_its_size_in_pixels() -> None:
-    frames = np.zeros((40, 90, 455, 3), np.uint8)
-    frames[:, :, ::2] = 255
-    part = Rectangle(0.1, 0.2, 0.4054, 0.5, drift=(0.031, 0.0))
-    cut = cut_window(frames, np.arange(40) / 30, part, (45, 184))
-    assert set(np.unique(cut)) == {0, 255}  # else it would have been scaled here and there
+def test_a_part_that_drifts_keeps_its_size_and_is_cut_between_pixels() -> None:
+    ramp = np.arange(240, dtype=np.uint8)
+    frames = np.broadcast_to(ramp[:, None], (40, 90, 240, 3))
+    times_s = np.arange(40) / 30
+    part = Rectangle(0.1, 0.2, 0.4054, 0.5, drift=(0.06, 0.05))
+    cut = cut_window(frames, times_s, part, (45, 97))
+    assert (np.diff(cut[:, 0, :, 0].astype(int)) == 1).all()  # else it would have been scaled
+    lefts = np.array([part.at(time_s).left for time_s in times_s.tolist()]) * 240
+    np.testing.assert_allclose(cut[:, 0, 0, 0], lefts, atol=0.51)
+
+
+def test_a_part_between_two_pixels_is_mixed_of_both() -> None:
+    frames = np.zeros((1, 20, 20, 3), np.uint8)
+    frames[:, :, 10:] = 200
+    part = Rectangle(0.225, 0.0, 0.5, 0.5, drift=(0.01, 0.0))
+    cut = cut_window(frames, np.zeros(1), part, (10, 10))
+    assert cut[0, 0, :, 0].tolist() == [0] * 5 + [100] + [200] * 4
