@@ -4,7 +4,8 @@ A screen that is filmed by hand sways by a few pixels, and an inset that crosses
 roughly where a few frames say. Over a picture whose camera stood still that looks like movement,
 and hides what does move. Frame by frame it is what is left to shift, once the geometry is known.
 Where the camera of the indexed video sways itself nothing is taken out: there the shifts would
-make any two takes of a scene agree.
+make any two takes of a scene agree. Of an inset that crosses the picture a steady drift is left
+even then, as its path is known to a pixel or two.
 
 Source: gradient-based registration (Lucas and Kanade, IJCAI 1981), with brightness and contrast
 fitted along.
@@ -42,7 +43,13 @@ left out that the fit before missed by more than most."""
 
 
 def steadied(
-    query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
+    query: Footage,
+    video: Footage,
+    clock: Clock,
+    placement: Placement,
+    times_s: Floats,
+    *,
+    is_drifting: bool = False,
 ) -> Placement | None:
     """The placement at each of some times, with the sway of the query in it.
 
@@ -52,9 +59,11 @@ def steadied(
         clock: Which moments of the two belong together.
         placement: Where the indexed picture lies in the query.
         times_s: Times of the query, increasing.
+        is_drifting: Whether the query is an inset that crosses the picture.
 
     Returns:
-        None where the camera of the indexed video moves, or the shifts are too large or too few.
+        None where the camera of the indexed video moves and the query does not drift, or the
+        shifts are too large or too few.
     """
     rows, video_rows = pairs_at(query, video, clock, times_s)
     rows, first = np.unique(rows, return_index=True)
@@ -73,20 +82,43 @@ def steadied(
     frames = [query.frames[row].gray for row in rows]
     shifts = np.zeros((len(rows), 2))
     for _ in range(NUM_ROUNDS):
-        laid = window.read(frames, matrices)
+        laid = window.read(frames, _moved_back(matrices, shifts))
         for place, (ours, theirs) in enumerate(zip(laid, original, strict=True)):
             shift = _shift_between(theirs, ours, window.covered)
             if shift is not None:
                 shifts[place] += shift * pitch
-                matrices[place, :2, 2] -= matrices[place, :2, :2] @ (shift * pitch)
-    is_still = np.median(np.linalg.norm(steps, axis=1)) <= MAX_CAMERA_STEP
-    travel, sway = (np.ptp(path, axis=0).max() for path in (np.cumsum(steps, axis=0), shifts))
-    if not is_still and travel < MIN_TRAVEL * sway:
-        return None
+    drift = _steady_part(query.times_s[rows], shifts) if is_drifting else np.zeros_like(shifts)
+    sways = shifts - drift
     scale = math.sqrt(abs(float(np.linalg.det(matrices[0, :2, :2]))))
-    if np.abs(shifts).max() > max(MAX_SWAY * max(video.size), MAX_SWAY_PX / scale):
+    if np.abs(sways).max() > max(MAX_SWAY * max(video.size), MAX_SWAY_PX / scale):
         return None
-    return Placement(matrices, query.times_s[rows], placement.cells)
+    is_still = np.median(np.linalg.norm(steps, axis=1)) <= MAX_CAMERA_STEP
+    travel, sway = (np.ptp(path, axis=0).max() for path in (np.cumsum(steps, axis=0), sways))
+    if not is_still and travel < MIN_TRAVEL * sway:
+        if not is_drifting:
+            return None
+        shifts = drift
+    return Placement(_moved_back(matrices, shifts), query.times_s[rows], placement.cells)
+
+
+def _moved_back(matrices: Floats, shifts: Floats) -> Floats:
+    """Placements ``(T, 3, 3)`` of an indexed picture that is found shifted by ``(T, 2)``."""
+    moved = matrices.copy()
+    moved[:, :2, 2] -= np.einsum("tij,tj->ti", matrices[:, :2, :2], shifts)
+    return moved
+
+
+def _steady_part(times_s: Floats, shifts: Floats) -> Floats:
+    """The straight lines through ``(T, 2)`` shifts, which fits over single frames do not bend."""
+    weights = np.ones(len(times_s))
+    terms = np.stack([times_s - times_s.mean(), np.ones(len(times_s))], 1)
+    line = shifts
+    for _ in range(NUM_FITS):
+        solved = np.linalg.lstsq(terms * weights[:, None], shifts * weights[:, None], rcond=None)[0]
+        line = terms @ solved
+        missed = np.linalg.norm(shifts - line, axis=1)
+        weights = (missed <= 2 * np.median(missed)).astype(np.float64)
+    return line
 
 
 def _shift_between(picture: Floats32, moved: Floats32, covered: NDArray[np.bool_]) -> Floats | None:

@@ -67,6 +67,41 @@ def test_where_the_camera_of_the_video_sways_nothing_is_taken_out() -> None:
     assert steadied(query, video, AT_ONCE, AS_IT_IS, query.times_s) is None
 
 
+def drifting(clip: Clip, pixels: float) -> Clip:
+    """The same as an inset whose path is known but for so many pixels from end to end."""
+    shake = np.repeat(np.eye(3)[None], len(clip), axis=0)
+    shake[:, 0, 2] = np.rint(np.linspace(-pixels / 2, pixels / 2, len(clip)))
+    return Clip(warped(unedited(clip), shake).frames, clip.frames_per_s)
+
+
+def test_a_steady_drift_is_taken_out_even_where_the_camera_sways() -> None:
+    video = swaying(scene(1, 1), 4.0)
+    query = drifting(video, 10.0)
+    times_s = seen(query).times_s
+    assert steadied(seen(query), seen(video), AT_ONCE, AS_IT_IS, times_s) is None
+    placement = steadied(seen(query), seen(video), AT_ONCE, AS_IT_IS, times_s, is_drifting=True)
+    assert placement is not None
+    assert np.ptp(placement.matrices[:, 0, 2]) == pytest.approx(10.0, abs=1.5)
+    before, after = motion(query, video, AS_IT_IS), motion(query, video, placement)
+    assert before is not None
+    assert after is not None
+    assert after > before
+
+
+def test_a_drift_does_not_make_other_takes_agree() -> None:
+    still = Clip(np.repeat(texture(1, SIZE)[None], 120, axis=0), RATE)
+    query, video = drifting(swaying(still, 2.5, seed=1), 10.0), swaying(still, 2.5, seed=2)
+    placement = steadied(
+        seen(query), seen(video), AT_ONCE, AS_IT_IS, seen(query).times_s, is_drifting=True
+    )
+    assert placement is not None
+    steps = np.diff(placement.matrices[:, :2, 2], axis=0)
+    assert np.ptp(steps, axis=0) == pytest.approx(0, abs=1e-6)  # only the drift is taken out
+    agreeing = motion(query, video, placement)
+    assert agreeing is not None
+    assert agreeing < 0.5
+
+
 @pytest.mark.parametrize("shift", [12.0, 40.0])
 def test_what_lies_elsewhere_is_no_sway(shift: float) -> None:
     still = scene(1, 1)

@@ -478,7 +478,8 @@ def test_an_inset_that_drifts_stands_still_in_its_window(footage, tmp_path):
     found = verify_match(FootageReader(), query, video, Match(span, span, 1.0), window=window)
     assert found.is_same
     assert found.placement is not None
-    assert not found.placement.is_moving  # in the window
+    path = found.placement.at(np.linspace(0, footage.duration_s, 20))[:, :2, 2]
+    assert (np.ptp(path, axis=0) < 3).all()  # in the window: it is moved by whole pixels
     assert found.edit is not None
     assert found.edit.is_moving
     assert np.allclose(found.edit.rectangle, (0.25, 20 / SIZE[0], 0.5, 0.5), atol=0.02)
@@ -497,6 +498,9 @@ def test_an_inset_that_drifts_stands_still_in_its_window(footage, tmp_path):
         (0.2, 0.9, 40.0, 1.0, False),
         (0.94, 0.5, 27.0, 0.86, None),  # a pitcher who throws again
         (0.9, 0.85, 0.0, 1.25, True),
+        (0.5, 0.85, 27.0, 1.0, None),  # a title that moves alike over another person
+        (0.57, 0.95, 8.0, 1.0, True),  # an inset in a circle
+        (0.73, 0.72, 36.0, 1.0, True),
     ],
 )
 def test_the_farther_motion_stands_out_the_less_of_it_is_needed(
