@@ -273,12 +273,15 @@ def main() -> None:
                 [variant.half],
                 lambda variant=variant: load_encoder(learn(variant, arguments, store)),
             )
+    halves = ["both", "identity", "meaning"]
+    whole = (
+        ("shipped", f"{arguments.model} itself", halves, lambda: load_encoder(arguments.model)),
+        ("frames", FrameFeatures.model_id, ["both"], FrameFeatures),
+    )
+    for title, name, parts, encoder in whole:
+        if not arguments.only or title in arguments.only:
+            measure(title, name, parts, encoder)
     if not arguments.only:
-        halves = ["both", "identity", "meaning"]
-        measure(
-            "shipped", f"{arguments.model} itself", halves, lambda: load_encoder(arguments.model)
-        )
-        measure("frames", FrameFeatures.model_id, ["both"], FrameFeatures)
         print("\n" + "\n".join(lines))
 
 
