@@ -37,6 +37,12 @@ MIN_TRAVEL = 4.0
 """How many times farther than the sway a camera that moves must travel: the shifts cannot have
 made that agree."""
 
+BEYOND_S = 10.0
+"""How far beyond the frames that are compared a placement is told."""
+
+NEAR_SHIFT = 0.1
+"""Points of the grid by which nothing is off any more."""
+
 NUM_ROUNDS, NUM_FITS = 4, 3
 """A shift of more than a point of the grid is found in some steps; and in each of them points are
 left out that the fit before missed by more than most."""
@@ -66,15 +72,21 @@ def steadied(
         shifts are too large or too few.
     """
     rows, video_rows = pairs_at(query, video, clock, times_s)
+    if is_drifting and len(rows):
+        # It jumps by whole pixels, at any of its frames.
+        rows = np.arange(rows.min(), rows.max() + 1)
+        video_rows = video.nearest(clock(query.times_s[rows]))
     rows, first = np.unique(rows, return_index=True)
     video_rows = video_rows[first]
     if len(rows) < 3:
         return None
-    matrices = placement.at(query.times_s[rows])
+    at_s = query.times_s[rows]
+    matrices = placement.at(at_s)
     window = Window.over(matrices[len(rows) // 2], video.size, query.size, GRID_POINTS)
     original = window.read([video.frames[row].gray for row in video_rows])
     pitch = float(window.matrix[0, 0])
-    camera = [_shift_between(*pair, window.covered) for pair in pairwise(original)]
+    shown = original[np.unique(video_rows, return_index=True)[1]]
+    camera = [_shift_between(*pair, window.covered) for pair in pairwise(shown)]
     known = [step for step in camera if step is not None]
     if not known:
         return None
@@ -82,13 +94,18 @@ def steadied(
     frames = [query.frames[row].gray for row in rows]
     shifts = np.zeros((len(rows), 2))
     for _ in range(NUM_ROUNDS):
-        laid = window.read(frames, _moved_back(matrices, shifts))
+        laid, farthest = window.read(frames, _moved_back(matrices, shifts)), 0.0
         for place, (ours, theirs) in enumerate(zip(laid, original, strict=True)):
             shift = _shift_between(theirs, ours, window.covered)
             if shift is not None:
                 shifts[place] += shift * pitch
-    drift = _steady_part(query.times_s[rows], shifts) if is_drifting else np.zeros_like(shifts)
-    sways = shifts - drift
+                farthest = max(farthest, float(np.abs(shift).max()))
+        if farthest < NEAR_SHIFT:
+            break
+    # Before and after these frames nothing sways.
+    all_s = np.concatenate([[at_s[0] - BEYOND_S], at_s, [at_s[-1] + BEYOND_S]])
+    drift = _steady_part(at_s, shifts, all_s) if is_drifting else np.zeros((len(all_s), 2))
+    sways = shifts - drift[1:-1]
     scale = math.sqrt(abs(float(np.linalg.det(matrices[0, :2, :2]))))
     if np.abs(sways).max() > max(MAX_SWAY * max(video.size), MAX_SWAY_PX / scale):
         return None
@@ -97,8 +114,9 @@ def steadied(
     if not is_still and travel < MIN_TRAVEL * sway:
         if not is_drifting:
             return None
-        shifts = drift
-    return Placement(_moved_back(matrices, shifts), query.times_s[rows], placement.cells)
+    else:
+        drift[1:-1] = shifts
+    return Placement(_moved_back(placement.at(all_s), drift), all_s, placement.cells)
 
 
 def _moved_back(matrices: Floats, shifts: Floats) -> Floats:
@@ -108,17 +126,18 @@ def _moved_back(matrices: Floats, shifts: Floats) -> Floats:
     return moved
 
 
-def _steady_part(times_s: Floats, shifts: Floats) -> Floats:
-    """The straight lines through ``(T, 2)`` shifts, which fits over single frames do not bend."""
+def _steady_part(times_s: Floats, shifts: Floats, wanted_s: Floats) -> Floats:
+    """At some times, straight lines through ``(T, 2)`` shifts that do not bend to single ones."""
     weights = np.ones(len(times_s))
-    terms = np.stack([times_s - times_s.mean(), np.ones(len(times_s))], 1)
-    line = shifts
+    terms, wanted = (
+        np.stack([at_s - times_s.mean(), np.ones(len(at_s))], 1) for at_s in (times_s, wanted_s)
+    )
+    solved = np.zeros((2, 2))
     for _ in range(NUM_FITS):
         solved = np.linalg.lstsq(terms * weights[:, None], shifts * weights[:, None], rcond=None)[0]
-        line = terms @ solved
-        missed = np.linalg.norm(shifts - line, axis=1)
+        missed = np.linalg.norm(shifts - terms @ solved, axis=1)
         weights = (missed <= 2 * np.median(missed)).astype(np.float64)
-    return line
+    return np.asarray(wanted @ solved)
 
 
 def _shift_between(picture: Floats32, moved: Floats32, covered: NDArray[np.bool_]) -> Floats | None:

@@ -81,7 +81,9 @@ def test_a_steady_drift_is_taken_out_even_where_the_camera_sways() -> None:
     assert steadied(seen(query), seen(video), AT_ONCE, AS_IT_IS, times_s) is None
     placement = steadied(seen(query), seen(video), AT_ONCE, AS_IT_IS, times_s, is_drifting=True)
     assert placement is not None
-    assert np.ptp(placement.matrices[:, 0, 2]) == pytest.approx(10.0, abs=1.5)
+    assert np.ptp(placement.at(times_s)[:, 0, 2]) == pytest.approx(10.0, abs=1.5)
+    beyond_s = np.array([times_s[0] - 1, times_s[-1] + 1])
+    assert np.ptp(placement.at(beyond_s)[:, 0, 2]) > 11.0  # it goes on as it went
     before, after = motion(query, video, AS_IT_IS), motion(query, video, placement)
     assert before is not None
     assert after is not None
@@ -95,7 +97,7 @@ def test_a_drift_does_not_make_other_takes_agree() -> None:
         seen(query), seen(video), AT_ONCE, AS_IT_IS, seen(query).times_s, is_drifting=True
     )
     assert placement is not None
-    steps = np.diff(placement.matrices[:, :2, 2], axis=0)
+    steps = np.diff(placement.at(seen(query).times_s)[:, :2, 2], axis=0)
     assert np.ptp(steps, axis=0) == pytest.approx(0, abs=1e-6)  # only the drift is taken out
     agreeing = motion(query, video, placement)
     assert agreeing is not None
