@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from sora_search.datatypes import TimeSpan
+from sora_search.datatypes import FrameBatch, TimeSpan
 
 
 @pytest.mark.parametrize(
@@ -15,3 +16,12 @@ from sora_search.datatypes import TimeSpan
 )
 def test_a_span_is_a_range_or_one_time_where_it_would_look_empty(start_s, end_s, shown):
     assert str(TimeSpan(start_s, end_s)) == shown
+
+
+def test_frames_show_the_moment_at_which_they_came_on_screen_where_that_is_known():
+    frames, times_s = np.zeros((2, 4, 4, 3), np.uint8), np.array([0.25, 0.75])
+    assert (FrameBatch(frames, times_s).moments_s == times_s).all()
+    began_s = np.array([0.2, 0.7])
+    assert (FrameBatch(frames, times_s, began_s).moments_s == began_s).all()
+    with pytest.raises(ValueError, match="began_s"):
+        FrameBatch(frames, times_s, began_s[:1])

@@ -12,12 +12,13 @@ fitted along.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.retrieval.footage import Footage
+from sora_search.retrieval.footage import Footage, Gray
 from sora_search.retrieval.overlay import GRID_POINTS, Window, pairs_at
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.synchrony import Clock
@@ -37,7 +38,7 @@ MIN_TRAVEL = 4.0
 """How many times farther than the sway a camera that moves must travel: the shifts cannot have
 made that agree."""
 
-BEYOND_S = 10.0
+REACH_S = 10.0
 """How far beyond the frames that are compared a placement is told."""
 
 NEAR_SHIFT = 0.1
@@ -59,6 +60,8 @@ def steadied(
 ) -> Placement | None:
     """The placement at each of some times, with the sway of the query in it.
 
+    An inset that drifts jumps by whole pixels, so it is told for all frames between these times.
+
     Args:
         query: Frames of the query.
         video: Frames of the indexed video.
@@ -73,7 +76,6 @@ def steadied(
     """
     rows, video_rows = pairs_at(query, video, clock, times_s)
     if is_drifting and len(rows):
-        # It jumps by whole pixels, at any of its frames.
         rows = np.arange(rows.min(), rows.max() + 1)
         video_rows = video.nearest(clock(query.times_s[rows]))
     rows, first = np.unique(rows, return_index=True)
@@ -91,19 +93,9 @@ def steadied(
     if not known:
         return None
     steps = pitch * np.stack(known)
-    frames = [query.frames[row].gray for row in rows]
-    shifts = np.zeros((len(rows), 2))
-    for _ in range(NUM_ROUNDS):
-        laid, farthest = window.read(frames, _moved_back(matrices, shifts)), 0.0
-        for place, (ours, theirs) in enumerate(zip(laid, original, strict=True)):
-            shift = _shift_between(theirs, ours, window.covered)
-            if shift is not None:
-                shifts[place] += shift * pitch
-                farthest = max(farthest, float(np.abs(shift).max()))
-        if farthest < NEAR_SHIFT:
-            break
+    shifts = _shifts_of([query.frames[row].gray for row in rows], original, window, matrices)
     # Before and after these frames nothing sways.
-    all_s = np.concatenate([[at_s[0] - BEYOND_S], at_s, [at_s[-1] + BEYOND_S]])
+    all_s = np.concatenate([[at_s[0] - REACH_S], at_s, [at_s[-1] + REACH_S]])
     drift = _steady_part(at_s, shifts, all_s) if is_drifting else np.zeros((len(all_s), 2))
     sways = shifts - drift[1:-1]
     scale = math.sqrt(abs(float(np.linalg.det(matrices[0, :2, :2]))))
@@ -119,6 +111,24 @@ def steadied(
     return Placement(_moved_back(placement.at(all_s), drift), all_s, placement.cells)
 
 
+def _shifts_of(
+    frames: Sequence[Gray], original: Floats32, window: Window, matrices: Floats
+) -> Floats:
+    """By how much (x, y) of the indexed picture each frame is off its placement, ``(T, 2)``."""
+    pitch = float(window.matrix[0, 0])
+    shifts = np.zeros((len(frames), 2))
+    for _ in range(NUM_ROUNDS):
+        laid, farthest = window.read(frames, _moved_back(matrices, shifts)), 0.0
+        for place, (ours, theirs) in enumerate(zip(laid, original, strict=True)):
+            shift = _shift_between(theirs, ours, window.covered)
+            if shift is not None:
+                shifts[place] += shift * pitch
+                farthest = max(farthest, float(np.abs(shift).max()))
+        if farthest < NEAR_SHIFT:
+            break
+    return shifts
+
+
 def _moved_back(matrices: Floats, shifts: Floats) -> Floats:
     """Placements ``(T, 3, 3)`` of an indexed picture that is found shifted by ``(T, 2)``."""
     moved = matrices.copy()
@@ -132,12 +142,13 @@ def _steady_part(times_s: Floats, shifts: Floats, wanted_s: Floats) -> Floats:
     terms, wanted = (
         np.stack([at_s - times_s.mean(), np.ones(len(at_s))], 1) for at_s in (times_s, wanted_s)
     )
-    solved = np.zeros((2, 2))
+    lines = np.zeros((len(wanted_s), 2))
     for _ in range(NUM_FITS):
         solved = np.linalg.lstsq(terms * weights[:, None], shifts * weights[:, None], rcond=None)[0]
         missed = np.linalg.norm(shifts - terms @ solved, axis=1)
         weights = (missed <= 2 * np.median(missed)).astype(np.float64)
-    return np.asarray(wanted @ solved)
+        lines[:] = wanted @ solved
+    return lines
 
 
 def _shift_between(picture: Floats32, moved: Floats32, covered: NDArray[np.bool_]) -> Floats | None:
