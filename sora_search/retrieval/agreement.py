@@ -1,5 +1,7 @@
 """Where in the picture two frames agree: the heat map of an explanation."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +46,31 @@ def draw_agreement(query: _Picture, video: _Picture, edit: FoundEdit) -> _Pictur
         drawn[mask] = (1 - _TINT) * drawn[mask] + _TINT * np.array(color, np.float32)
     drawn[reached < 0.5] *= 0.3
     return np.asarray(drawn.round(), np.uint8)
+
+
+def placed(query: _Picture, video: _Picture, edit: FoundEdit) -> FoundEdit:
+    """The edit of a picture that moves about, with the place it has in this frame.
+
+    Found by normalised cross-correlation of the indexed picture, as it is in the query, with all
+    of the query (Lewis, Vision Interface 1995). Arguments as of `draw_agreement`.
+    """
+    height, width = query.shape[:2]
+    to_query = np.diag([width, height, 1.0]) @ edit.matrix
+    matrix = to_query @ np.diag([1 / video.shape[1], 1 / video.shape[0], 1.0])
+    corners = to_query @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1.0]])
+    low, high = ((corners[:2] / corners[2]).min(axis=1), (corners[:2] / corners[2]).max(axis=1))
+    size = np.minimum(np.rint(high - low), (width, height)).astype(int)
+    if min(size) < BLOCK_SIDE:
+        return edit
+    matrix = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1.0]]) @ matrix
+    gray, inset = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (query, video))
+    inset = cv2.warpPerspective(inset, matrix, size.tolist())
+    alike = cv2.matchTemplate(gray, inset, cv2.TM_CCOEFF_NORMED)
+    top, left = np.unravel_index(int(np.argmax(alike)), alike.shape)
+    right, down = (left - low[0]) / width, (top - low[1]) / height
+    moved = np.array([[1, 0, right], [0, 1, down], [0, 0, 1.0]]) @ edit.matrix
+    x, y, *sides = edit.rectangle
+    return replace(edit, matrix=moved, rectangle=(x + right, y + down, sides[0], sides[1]))
 
 
 def likeness(query: _Picture, video: _Picture, edit: FoundEdit) -> float:

@@ -26,7 +26,7 @@ from sora_search.errors import MediaError
 from sora_search.media.decoding import read_at
 from sora_search.media.probing import path_of, probe
 from sora_search.media.rendering import PictureRow, draw_alignment, write_side_by_side
-from sora_search.retrieval.agreement import draw_agreement, likeness
+from sora_search.retrieval.agreement import draw_agreement, likeness, placed
 
 FRAMES_A_RANGE = 5
 """Moments shown of each range."""
@@ -186,13 +186,11 @@ def _agreement_rows(query: _Frames, video: PictureRow, match: Match) -> list[Pic
         return []
     edit = match.evidence.edit
     columns = list(zip(query.cells(match.query_span), video.cells, strict=True))
-    if edit.is_moving:  # its place is known in the middle of the range alone
-        columns = columns[len(columns) // 2 :][:1]
-    cells = [
-        (caption, draw_agreement(ours, theirs, edit))
-        for (caption, ours), (_, theirs) in columns
-        if ours is not None and theirs is not None
-    ]
+    cells = []
+    for (caption, ours), (_, theirs) in columns:
+        if ours is not None and theirs is not None:
+            here = placed(ours, theirs, edit) if edit.is_moving else edit
+            cells.append((caption, draw_agreement(ours, theirs, here)))
     label = "where both look the same (green), where not (red)"
     return [PictureRow(f"{label}: {match.evidence.reason}", cells)] if cells else []
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sora_search.datatypes import FoundEdit
-from sora_search.retrieval.agreement import draw_agreement
+from sora_search.retrieval.agreement import draw_agreement, placed
 
 
 def edit_of(matrix, rectangle=(0.0, 0.0, 1.0, 1.0)):
@@ -46,3 +46,20 @@ def test_the_indexed_picture_lies_where_the_edit_says(picture):
     drawn = draw_agreement(query, picture, edit_of(half, (0.5, 0.0, 0.5, 0.5)))
     assert drawn[70:, :].max() <= 60  # outside of it: dark
     assert np.median(reddened(drawn, query)[8:52, 90:150]) < -40
+
+
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (37, 12), (80, 60)])
+def test_a_picture_that_moves_about_is_found_in_each_frame(picture, left, top):
+    query = np.random.default_rng(3).integers(60, 190, picture.shape, np.uint8)
+    query[top : top + 60, left : left + 80] = picture[::2, ::2]
+    in_the_middle = edit_of([[0.5, 0, 0.25], [0, 0.5, 0.25], [0, 0, 1]], (0.25, 0.25, 0.5, 0.5))
+    found = placed(query, picture, in_the_middle)
+    assert found.rectangle == pytest.approx((left / 160, top / 120, 0.5, 0.5), abs=0.01)
+    assert found.matrix[:2, 2] == pytest.approx((left / 160, top / 120), abs=0.01)
+    drawn = draw_agreement(query, picture, found)
+    assert np.median(reddened(drawn, query)[top + 8 : top + 52, left + 8 : left + 72]) < -40
+
+
+def test_what_is_too_small_to_be_found_stays_where_it_was(picture):
+    tiny = edit_of([[0.05, 0, 0.25], [0, 0.05, 0.25], [0, 0, 1]], (0.25, 0.25, 0.05, 0.05))
+    assert placed(picture, picture, tiny) is tiny
