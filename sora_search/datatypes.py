@@ -227,7 +227,7 @@ class FoundEdit:
             raise ValueError(f"need (3, 3), got {self.matrix.shape=}")
 
     def describe(self) -> str:
-        """What was done to the picture, in words.
+        """What was done to the picture's place, shape and speed, in words; colors are not told.
 
         Example:
             >>> matrix, half = np.diag([0.5, 0.5, 1]), (0.0, 0.0, 0.5, 0.5)
@@ -255,7 +255,7 @@ class FoundEdit:
             moves = "moving " if self.is_moving else ""
             place = f"at {left:.0%}, {top:.0%} of {width:.0%} x {height:.0%} size"
             words.append(f"inside a {moves}rectangle {place}".replace("%", " %"))
-        return ", ".join(words) or "unchanged picture"
+        return ", ".join(words) or "same framing"
 
 
 @dataclass(frozen=True, slots=True)

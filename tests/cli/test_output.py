@@ -158,7 +158,7 @@ def test_table_of_an_answer_shows_every_range_on_both_sides():
 
 def test_a_verdict_does_not_make_a_second_certain():
     unsure = Match(None, TimeSpan(1.0, 2.0), 0.085)
-    sure = Match(None, TimeSpan(1.0, 2.0), 0.97, True, "unchanged picture")
+    sure = Match(None, TimeSpan(1.0, 2.0), 0.97, True, "same framing")
     for match, said in ((unsure, "not verified  (0.085 without the verdict)"), (sure, "picture")):
         result = replace(PICTURE, score=1.0, kind="copy", verdict="match", matches=(match,))
         lines = [
@@ -181,7 +181,7 @@ def test_why_nothing_was_compared_is_said_without_being_asked():
 def test_an_explanation_says_what_was_compared(num_cells, said):
     whole = FoundEdit(np.eye(3), False, 1.0, (0.0, 0.0, 1.0, 1.0), (1.0, 1.0), 0.0, 1.0)
     evidence = Evidence("all agree", 0.69, num_cells, 1.0, 0.98, whole)
-    match = Match(None, TimeSpan(1.0, 2.0), 0.9, True, "unchanged picture", evidence=evidence)
+    match = Match(None, TimeSpan(1.0, 2.0), 0.9, True, "same framing", evidence=evidence)
     answer = SearchAnswer(QUERY, (replace(PICTURE, matches=(match,)),))
     lines = [line.plain for line in answer_lines(answer, {PICTURE.uri: "v.mp4"}, explain=True)]
     numbers = f"vectors 0.69, {said}, 100% looks alike, motion 0.98"

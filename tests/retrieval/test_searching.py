@@ -45,7 +45,7 @@ def test_file_of_the_index_finds_itself_whole(library: Library) -> None:
     assert first.score > 0.95
     assert first.coverage > 0.99
     assert first.verified is True
-    assert first.matches[0].edit == "unchanged picture"
+    assert first.matches[0].edit == "same framing"
     assert not first.missing
     assert len(first.matches) == 1
     assert_near(first.matches[0].video_span, 0, 40, 0.1)

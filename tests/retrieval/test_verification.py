@@ -168,7 +168,7 @@ def test_unchanged_piece_of_a_shaking_camera_is_unchanged(late_s):
     found = check(shaking, shaking, TimeSpan(1, 4), TimeSpan(1 + late_s, 4 + late_s))
     assert found.is_same is True
     assert found.edit is not None
-    assert found.edit.describe() == "unchanged picture"
+    assert found.edit.describe() == "same framing"
     assert found.match is not None
     assert found.match.video_span is not None
     assert found.match.video_span.start_s == pytest.approx(1, abs=0.06)
@@ -431,7 +431,7 @@ def test_homography_replaces_an_affine_map_only_where_it_is_needed():
 
 
 def test_edit_is_told_in_words():
-    assert NO_CHANGE.describe() == "unchanged picture"
+    assert NO_CHANGE.describe() == "same framing"
     assert NO_CHANGE.rectangle == (0, 0, 1, 1)
     assert NO_CHANGE.crop == (1, 1)
     inset = np.array([[-0.3, 0, 230], [0, 0.3, 19.2], [0, 0, 1.0]])
