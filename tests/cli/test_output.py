@@ -159,7 +159,7 @@ def test_table_of_an_answer_shows_every_range_on_both_sides():
 def test_a_verdict_does_not_make_a_second_certain():
     unsure = Match(None, TimeSpan(1.0, 2.0), 0.085)
     sure = Match(None, TimeSpan(1.0, 2.0), 0.97, True, "same framing")
-    for match, said in ((unsure, "not verified  (0.085 without the verdict)"), (sure, "picture")):
+    for match, said in ((unsure, "not verified  (0.085 without the verdict)"), (sure, "framing")):
         result = replace(PICTURE, score=1.0, kind="copy", verdict="match", matches=(match,))
         lines = [
             line.plain for line in answer_lines(SearchAnswer(QUERY, (result,)), {PICTURE.uri: "v"})
