@@ -156,7 +156,7 @@ class VideoReader:
             self._finish(decoding, span)
             if num_samples == 0:
                 time_s, frame = self._only_sample(decoding, span)
-                yield time_s, began_s, convert(frame)
+                yield time_s, time_s, convert(frame)
 
     def _rate(self, sampling: SamplingConfig, span: TimeSpan | None) -> float:
         duration_s = self.info.duration_s

@@ -82,6 +82,8 @@ def find_drifting(frames: Pictures, times_s: Floats) -> list[Rectangle]:
     levels, times_s = levels_of(frames), some_of(times_s)
     height, width = levels.shape[1:]
     duration_s = float(times_s[-1] - times_s[0])
+    if duration_s <= 0:  # one frame all along
+        return []
     # From -1/2 at the first frame to 1/2 at the last one.
     share = (times_s - times_s[0]) / duration_s - 0.5
     upright, lying = frame_edges(levels), frame_edges(levels.swapaxes(1, 2))

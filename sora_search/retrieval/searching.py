@@ -93,6 +93,10 @@ NUM_ALIKE = 3
 NUM_MOMENTS = 16
 """Vectors of the query, besides their mean, that look for videos that are alike as wholes."""
 
+FOUND_SCORE = 0.3
+"""From here on nothing is looked at more closely: what scores less than a copy and this much is
+mostly a scene in which nothing moves, of which a closer look tells no more."""
+
 MAX_REJECTIONS = 20
 """Ranges named in an answer that are no part of it."""
 
@@ -245,7 +249,7 @@ class FoundVideo:
 
 def _is_found(match: Match) -> bool:
     """Whether frames leave so little doubt that looking more closely would find nothing better."""
-    return match.verified is not False and match.score >= COPY_SCORE
+    return match.verified is not False and match.score >= FOUND_SCORE
 
 
 def _confirmed(judged: Mapping[int, list[Match]]) -> dict[int, list[Match]]:

@@ -107,3 +107,8 @@ def test_never_more_than_a_few() -> None:
         inset = footage(10 + number, (36, 50))
         frames = crossing(frames, inset, (0, 40 * number), (190, 40 * number))
     assert len(find_drifting(frames, TIMES_S)) <= MAX_DRIFTING
+
+
+def test_one_frame_all_along_holds_nothing_that_moves() -> None:
+    frame = np.random.default_rng(0).integers(0, 255, (1, 120, 160, 3), np.uint8)
+    assert find_drifting(frame.repeat(16, axis=0), np.full(16, 0.5)) == []
