@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.datatypes import FoundEdit
+from sora_search.retrieval.geometry import moved
 
 BLOCK_SIDE = 12
 """Pixels of a block."""
@@ -55,22 +56,20 @@ def placed(query: _Picture, video: _Picture, edit: FoundEdit) -> FoundEdit:
     of the query (Lewis, Vision Interface 1995). Arguments as of `draw_agreement`.
     """
     height, width = query.shape[:2]
-    to_query = np.diag([width, height, 1.0]) @ edit.matrix
-    matrix = to_query @ np.diag([1 / video.shape[1], 1 / video.shape[0], 1.0])
-    corners = to_query @ np.array([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1.0]])
-    low, high = ((corners[:2] / corners[2]).min(axis=1), (corners[:2] / corners[2]).max(axis=1))
+    corners = moved(edit.matrix, np.array([[0, 0], [1, 0], [0, 1], [1, 1.0]])) * (width, height)
+    low, high = corners.min(axis=0), corners.max(axis=0)
     size = np.minimum(np.rint(high - low), (width, height)).astype(int)
     if min(size) < BLOCK_SIDE:
         return edit
-    matrix = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1.0]]) @ matrix
+    to_corner = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1.0]])
     gray, inset = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (query, video))
-    inset = cv2.warpPerspective(inset, matrix, size.tolist())
+    inset = cv2.warpPerspective(inset, to_corner @ _in_pixels(query, video, edit), size.tolist())
     alike = cv2.matchTemplate(gray, inset, cv2.TM_CCOEFF_NORMED)
     top, left = np.unravel_index(int(np.argmax(alike)), alike.shape)
     right, down = (left - low[0]) / width, (top - low[1]) / height
-    moved = np.array([[1, 0, right], [0, 1, down], [0, 0, 1.0]]) @ edit.matrix
+    there = np.array([[1, 0, right], [0, 1, down], [0, 0, 1.0]]) @ edit.matrix
     x, y, *sides = edit.rectangle
-    return replace(edit, matrix=moved, rectangle=(x + right, y + down, sides[0], sides[1]))
+    return replace(edit, matrix=there, rectangle=(x + right, y + down, sides[0], sides[1]))
 
 
 def likeness(query: _Picture, video: _Picture, edit: FoundEdit) -> float:
@@ -83,13 +82,19 @@ def likeness(query: _Picture, video: _Picture, edit: FoundEdit) -> float:
     return float(alike[counts].mean()) if counts.any() else 0.0
 
 
+def _in_pixels(query: _Picture, video: _Picture, edit: FoundEdit) -> NDArray[np.float64]:
+    """From places in pixels of the indexed picture to those of the query."""
+    (height, width), (video_height, video_width) = query.shape[:2], video.shape[:2]
+    to_query = np.diag([width, height, 1.0]) @ edit.matrix
+    return np.asarray(to_query @ np.diag([1 / video_width, 1 / video_height, 1.0]))
+
+
 def _compared(
     query: _Picture, video: _Picture, edit: FoundEdit
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Deviations and correlations around each pixel of the query, and what the video reaches."""
     (height, width), (video_height, video_width) = query.shape[:2], video.shape[:2]
-    to_query = np.diag([width, height, 1.0]) @ edit.matrix
-    matrix = to_query @ np.diag([1 / video_width, 1 / video_height, 1.0])
+    matrix = _in_pixels(query, video, edit)
     gray, laid = (
         np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32)
         for picture in (query, video)

@@ -102,8 +102,8 @@ of 14 to 32; insets in a circle with so little appearance, motion of .86 to .97.
 
 OTHER_SPEED_CONTRAST = 24.0
 """What has to stand out at another speed than the footage's own: who does the same again is as fast
-as it happens (a pitcher's second throw fitted the first .86 as fast, a part of it .93). Copies at
-.7 and 1.5 times their speed had a motion of .89 or more."""
+as it happens (a pitcher's second throw, a negative of the suite `report`, fitted the first .86 as
+fast, a part of it .93). Copies at .7 and 1.5 times their speed had a motion of .89 or more."""
 
 CLEAR_APPEARANCE, RETRY_APPEARANCE, ODD_APPEARANCE, RETRY_CONTRAST = 0.95, 0.75, 0.5, 6.0
 """Below the first, geometry is fitted anew at the time found, and below the second at times
@@ -392,20 +392,11 @@ def _is_same(laid: Laid) -> bool | None:
 
 
 def _motion_needed(appearance: float, contrast: float, speed: float) -> float:
-    sure_motion, sure_contrast = (
-        float(np.interp(appearance, LOW_APPEARANCE, values))
-        for values in (
-            (LOW_APPEARANCE_MOTION, SURE_MOTION),
-            (LOW_APPEARANCE_CONTRAST, SURE_CONTRAST),
-        )
-    )
-    if abs(speed - 1) > NEARLY_PLAIN:
-        sure_contrast = max(sure_contrast, OTHER_SPEED_CONTRAST)
-    if contrast < sure_contrast:
-        return sure_motion
-    if abs(speed - 1) > NEARLY_PLAIN:
-        return LIKELY_MOTION
-    if appearance < CLEAR_CONTRAST_APPEARANCE:
+    is_plain = abs(speed - 1) <= NEARLY_PLAIN
+    sure_contrast = np.interp(appearance, LOW_APPEARANCE, (LOW_APPEARANCE_CONTRAST, SURE_CONTRAST))
+    if contrast < (sure_contrast if is_plain else max(sure_contrast, OTHER_SPEED_CONTRAST)):
+        return float(np.interp(appearance, LOW_APPEARANCE, (LOW_APPEARANCE_MOTION, SURE_MOTION)))
+    if not is_plain or appearance < CLEAR_CONTRAST_APPEARANCE:
         return LIKELY_MOTION
     known = (SURE_CONTRAST, CLEAR_CONTRAST), (LIKELY_MOTION, CLEAR_CONTRAST_MOTION)
     return float(np.interp(contrast, *known))

@@ -133,8 +133,5 @@ def _scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 def _joined(batches: list[FrameBatch]) -> FrameBatch:
     frames: NDArray[np.uint8] = np.concatenate([batch.frames for batch in batches])
-    times_s, moments_s = (
-        np.concatenate([getattr(batch, name) for batch in batches])
-        for name in ("pts_s", "moments_s")
-    )
-    return FrameBatch(frames, times_s, moments_s)
+    times_s = np.concatenate([batch.pts_s for batch in batches])
+    return FrameBatch(frames, times_s, np.concatenate([batch.moments_s for batch in batches]))
