@@ -688,10 +688,12 @@ def test_5_when_the_packages_for_training_are_missing(place, monkeypatch, missin
 
 
 def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):
-    for number in range(60):
+    # So many that a machine that is held up for a moment has not finished them.
+    for number in range(240):
         shutil.copy("videos/cells.mp4", f"videos/{number}.mp4")
         with Path(f"videos/{number}.mp4").open("ab") as file:
             file.write(bytes([number]))  # another content each
+    num_videos = len(list(Path("videos").glob("*.mp4")))
     command = [sys.executable, "-m", "sora_search", "index", "videos", "-j1"]
     process = subprocess.Popen(
         command,
@@ -713,7 +715,7 @@ def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):
     assert said
     assert said[2] == "the same command goes on from there"
     assert sora_search("check").exit_code == 0
-    assert 1 <= _num_indexed() == int(said[1]) < 63
+    assert 1 <= _num_indexed() == int(said[1]) < num_videos
 
 
 def test_130_after_ctrl_c_and_answers_so_far_are_whole(indexed):
