@@ -7,6 +7,7 @@ are known, frames are laid over one another outwards from within the range, unti
 
 import math
 from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +31,10 @@ Floats = NDArray[np.float64]
 INWARD_S = 1.0
 """How far inside a range the walk starts: vectors were wrong by up to .7 s."""
 
-STEP_S = 2.0
-"""Seconds of both files that are read at once."""
-
-MAX_OUTWARD_S = 12.0
-"""How far a range may grow at either end."""
+STEPS_S = 2.0, 5.0, 6.0
+"""Seconds of both files that are read one after the other, from `INWARD_S` inside a range on: most
+end within the first, and all of 14 s at once cost a third of what steps of 2 s do. So a range may
+grow by 12 s at either end."""
 
 ALIKE_SHARE, LEAST_ALIKE = 0.5, 0.15
 """A frame belongs to the range if the first, of the usual share of its blocks, look the same;
@@ -84,11 +84,14 @@ def find_edges(
     edges_s = []
     for edge_s, sign in ((query_span.start_s, -1), (query_span.end_s, 1)):
         start_s = edge_s - sign * inward_s
-        found_s = start_s
+        found_s = edge_s
         num_misses = 0
-        for time_s, alike in _outwards(
+        compared = _outwards(
             reader, query_path, video_path, clock, placement, window, start_s, sign
-        ):
+        )
+        for num_before, (time_s, alike) in enumerate(compared):
+            if num_before == 0:
+                found_s = start_s
             # Where nothing can be told apart the range goes on, but it does not grow.
             is_alike = alike >= least if np.isfinite(alike) else sign * (time_s - edge_s) < 0
             if not first_s <= time_s <= last_s:
@@ -121,8 +124,8 @@ def _outwards(
 
     The share is NaN where the indexed picture has no texture.
     """
-    for step in range(round((INWARD_S + MAX_OUTWARD_S) / STEP_S)):
-        ends_s = sorted((start_s + sign * step * STEP_S, start_s + sign * (step + 1) * STEP_S))
+    for near_s, far_s in pairwise(accumulate(STEPS_S, initial=0.0)):
+        ends_s = sorted((start_s + sign * near_s, start_s + sign * far_s))
         low_s, high_s = max(0.0, ends_s[0]), ends_s[1]
         if high_s - low_s < 1e-3:
             return

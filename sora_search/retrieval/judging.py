@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 from typing import TypeVar
 
@@ -107,7 +108,7 @@ class Judgment:
 
     Attributes:
         matches: Those told of each video, best first.
-        rejected: Those not told, with the id of their video, the most promising first.
+        rejected: Those not told, with the id of their video.
         looked_at: Ids of the videos whose frames were looked at.
     """
 
@@ -154,34 +155,36 @@ def judge(
         keeps the best one, if vectors alone would tell it.
     """
     order = sorted(found, key=lambda i: (i not in first, -found[i][0].strength, i))
+    files = _files_of(index, order, at_most + further)
+    places = {video_id: place for place, video_id in enumerate(filter(files.get, files))}
     judgment = Judgment({}, [], set())
-    num_looks = most = min(len(order), at_most + further)
+    num_looks = most = len(places)
     num_standing = 0
 
-    def look_at(place: int) -> Callable[[], list[Match] | None]:
-        path = _file_of(index, order[place])
-        if path is None:
-            return lambda: None
+    def look_at(video_id: int, place: int) -> Callable[[], list[Match]]:
+        path = files[video_id]
+        assert path is not None
         pair = _Pair(reader, query_path, path, bounds)
         patience = MAX_REFUTED_FURTHER if place >= at_most else MAX_REFUTED
         if further and place < at_most:
-            patience = MAX_REFUTED_FIRST if order[place] in first else MAX_REFUTED_CLOSER
-        return lambda: list(pair.look_at(found[order[place]], at_most, patience))
+            patience = MAX_REFUTED_FIRST if video_id in first else MAX_REFUTED_CLOSER
+        return lambda: list(pair.look_at(found[video_id], at_most, patience))
 
-    looks = in_threads(map(look_at, range(most)), num_threads)
-    for place, video_id in enumerate(order):
+    looks = in_threads(starmap(look_at, places.items()), num_threads)
+    for video_id in order:
+        place = places.get(video_id, most)
         if place >= at_most and judgment.is_any_confirmed:
             num_looks = min(num_looks, place)
-        if place >= num_looks:
+        if video_id in files and files[video_id] is None:
+            matches = list(_on_trust(found[video_id], "its file is gone", "unseen"))
+        elif place >= num_looks:
             looks.close()
             reason = f"not among the {num_looks} looked at"
             is_trusted = 2 * num_standing >= len(judgment.looked_at)
             sight: Sight = "unseen" if is_trusted else "behind"
             matches = list(_on_trust(found[video_id], reason, sight))
-        elif (seen := next(looks)) is None:
-            matches = list(_on_trust(found[video_id], "its file is gone", "unseen"))
         else:
-            matches = seen
+            matches = next(looks)
             judgment.looked_at.add(video_id)
             num_standing += any(map(_stands, matches))
         matches.sort(key=lambda match: -match.score)
@@ -256,6 +259,18 @@ def _is_told(match: Match) -> bool:
     # Frames that leave it open are worth telling however little the vectors saw.
     is_open = match.verified is None and match.evidence.edit is not None
     return bool(match.verified) or is_open or match.evidence.strength >= MATCH_STRENGTH
+
+
+def _files_of(index: VideoIndex, video_ids: Iterable[int], most: int) -> dict[int, Path | None]:
+    """A file of each video, None where none is there, until `most` are there."""
+    files: dict[int, Path | None] = {}
+    num_there = 0
+    for video_id in video_ids:
+        if num_there == most:
+            break
+        files[video_id] = _file_of(index, video_id)
+        num_there += files[video_id] is not None
+    return files
 
 
 def _file_of(index: VideoIndex, video_id: int) -> Path | None:

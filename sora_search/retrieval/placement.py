@@ -35,7 +35,8 @@ below, as for each of 10 insets that crossed the picture, it may be moving."""
 class Placement:
     """Where the indexed picture lies in the query picture.
 
-    `matrices`, shape ``(P, 3, 3)``, hold at `times_s` of the query; one alone holds always.
+    `matrices`, shape ``(P, 3, 3)``, hold at `times_s` of the query; one alone holds always, of
+    several the last element is 1.
     """
 
     matrices: Floats
@@ -54,19 +55,13 @@ class Placement:
 
     def at(self, times_s: Floats) -> Floats:
         """One matrix a time, shape ``(T, 3, 3)``."""
-        matrices = np.repeat(self.matrices[:1], len(times_s), axis=0)
-        if self.is_moving:
-            for axis in range(2):
-                known = self.matrices[:, axis, 2]
-                matrices[:, axis, 2] = _extended(times_s, self.times_s, known)
-        return matrices
-
-
-def _extended(x: Floats, known_x: Floats, known_y: Floats) -> Floats:
-    """Linear between known points, and on beyond the outer ones."""
-    left = np.clip(np.searchsorted(known_x, x) - 1, 0, len(known_x) - 2)
-    slope = np.diff(known_y)[left] / np.diff(known_x)[left]
-    return np.asarray(known_y[left] + slope * (x - known_x[left]))
+        if not self.is_moving:
+            return np.repeat(self.matrices, len(times_s), axis=0)
+        # Linear between known times, and on beyond the outer ones.
+        left = np.clip(np.searchsorted(self.times_s, times_s) - 1, 0, len(self.times_s) - 2)
+        share = (times_s - self.times_s[left]) / np.diff(self.times_s)[left]
+        first, second = self.matrices[left], self.matrices[left + 1]
+        return np.asarray(first + share[:, None, None] * (second - first))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,11 +147,15 @@ def _match(video: Features, query: Features, pair: int) -> PointMatches:
     likeness = video.descriptors @ query.descriptors.T
     if likeness.shape[0] < 1 or likeness.shape[1] < 2:
         return PointMatches.joined([])
-    order = np.argpartition(-likeness, 1, axis=1)[:, :2]
-    away = np.sqrt(np.maximum(0.0, 2 - 2 * np.take_along_axis(likeness, order, axis=1)))
-    ratio = away[:, 0].astype(np.float64) / np.maximum(away[:, 1], 1e-6)
+    rows, nearest = np.arange(len(likeness)), likeness.argmax(axis=1)
+    highest = likeness[rows, nearest]
+    likeness[rows, nearest] = -np.inf
+    away, next_away = (
+        np.sqrt(np.maximum(0.0, 2 - 2 * side)) for side in (highest, likeness.max(axis=1))
+    )
+    ratio = away.astype(np.float64) / np.maximum(next_away, 1e-6)
     kept = np.flatnonzero(ratio < MAX_RATIO)
-    best = order[kept, 0]
+    best = nearest[kept]
     return PointMatches(
         video.points[kept],
         query.points[best],

@@ -211,7 +211,8 @@ def search(
 
     judged = judged_of(searching.copies(views, on_progress=on_progress))
     matches, rejected = judged.matches, judged.rejected
-    if not any(_is_found(match) for found in matches.values() for match in found):
+    seen = [match for i in judged.looked_at for match in matches.get(i, ())]
+    if not any(map(_is_found, seen)):
         alike = searching.alike(embedding)
         closer = searching.copies(closer_views(query, encoder, span=span))
         for video_id, nearest in alike.items():
@@ -226,7 +227,8 @@ def search(
     if weights != "copies":
         for video_id, score in searching.similar(embedding, weights):
             if video_id not in found or found[video_id].score < score:
-                found[video_id] = FoundVideo(video_id, score, matches.get(video_id, ()))
+                ranges = found[video_id].matches if video_id in found else ()
+                found[video_id] = FoundVideo(video_id, score, ranges)
     for video_id, decision in decisions.items():
         if decision == "match" and video_id not in excluded:
             ranges = found[video_id].matches if video_id in found else ()

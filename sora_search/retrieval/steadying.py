@@ -13,6 +13,7 @@ fitted along.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -43,6 +44,9 @@ REACH_S = 10.0
 
 NEAR_SHIFT = 0.1
 """Points of the grid by which nothing is off any more."""
+
+MIN_POINTS = 64
+"""Points of the grid that tell a shift."""
 
 NUM_ROUNDS, NUM_FITS = 4, 3
 """A shift of more than a point of the grid is found in some steps; and in each of them points are
@@ -88,7 +92,7 @@ def steadied(
     original = window.read([video.frames[row].gray for row in video_rows])
     pitch = float(window.matrix[0, 0])
     shown = original[np.unique(video_rows, return_index=True)[1]]
-    camera = [_shift_between(*pair, window.covered) for pair in pairwise(shown)]
+    camera = [_Slopes.of(one, window.covered).shift_of(then) for one, then in pairwise(shown)]
     known = [step for step in camera if step is not None]
     if not known:
         return None
@@ -117,10 +121,11 @@ def _shifts_of(
     """By how much (x, y) of the indexed picture each frame is off its placement, ``(T, 2)``."""
     pitch = float(window.matrix[0, 0])
     shifts = np.zeros((len(frames), 2))
+    slopes = [_Slopes.of(picture, window.covered) for picture in original]
     for _ in range(NUM_ROUNDS):
         laid, farthest = window.read(frames, _moved_back(matrices, shifts)), 0.0
-        for place, (ours, theirs) in enumerate(zip(laid, original, strict=True)):
-            shift = _shift_between(theirs, ours, window.covered)
+        for place, (ours, theirs) in enumerate(zip(laid, slopes, strict=True)):
+            shift = theirs.shift_of(ours)
             if shift is not None:
                 shifts[place] += shift * pitch
                 farthest = max(farthest, float(np.abs(shift).max()))
@@ -131,9 +136,10 @@ def _shifts_of(
 
 def _moved_back(matrices: Floats, shifts: Floats) -> Floats:
     """Placements ``(T, 3, 3)`` of an indexed picture that is found shifted by ``(T, 2)``."""
-    moved = matrices.copy()
-    moved[:, :2, 2] -= np.einsum("tij,tj->ti", matrices[:, :2, :2], shifts)
-    return moved
+    back = np.tile(np.eye(3), (len(shifts), 1, 1))
+    back[:, :2, 2] = -shifts
+    moved = matrices @ back
+    return np.asarray(moved / moved[:, 2:, 2:])
 
 
 def _steady_part(times_s: Floats, shifts: Floats, wanted_s: Floats) -> Floats:
@@ -151,29 +157,41 @@ def _steady_part(times_s: Floats, shifts: Floats, wanted_s: Floats) -> Floats:
     return lines
 
 
-def _shift_between(picture: Floats32, moved: Floats32, covered: NDArray[np.bool_]) -> Floats | None:
-    """By how many points (x, y) of the grid one is shifted against the other; None without texture.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slopes:
+    """A picture on a grid, and how it changes along x and y: all that a small shift can do to it.
 
-    The second at a place is the first at that place plus the shift.
+    `terms`, shape ``(N, 4)``, are the levels, both slopes and 1 at the points that are `inside`,
+    shape ``(P,)``.
     """
-    whole = np.full(covered.shape, np.nan, np.float32)
-    whole[covered] = picture
-    down, across = np.gradient(whole)
-    there = np.isfinite(down) & np.isfinite(across) & covered
-    inside = there[covered]
-    if inside.sum() < 64:
-        return None
-    columns = [whole[there], across[there], down[there], np.ones(int(inside.sum()), np.float32)]
-    terms: Floats = np.stack(columns, 1).astype(np.float64)
-    wanted = moved[inside].astype(np.float64)
-    kept = np.ones(len(terms), bool)
-    for _ in range(NUM_FITS):
-        solved, _, rank, _ = np.linalg.lstsq(
-            terms[kept].T @ terms[kept], terms[kept].T @ wanted[kept], rcond=1e-9
-        )
-        if rank < len(solved) or solved[0] <= 0.1:
+
+    terms: Floats
+    inside: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, picture: Floats32, covered: NDArray[np.bool_]) -> "_Slopes":
+        whole = np.full(covered.shape, np.nan, np.float32)
+        whole[covered] = picture
+        down, across = np.gradient(whole)
+        there = np.isfinite(down) & np.isfinite(across) & covered
+        columns = [whole[there], across[there], down[there], np.ones(int(there.sum()), np.float32)]
+        return cls(np.stack(columns, 1).astype(np.float64), there[covered])
+
+    def shift_of(self, moved: Floats32) -> Floats | None:
+        """By how many points (x, y) another picture is shifted; None without texture.
+
+        That is at a place what this one is at the place plus the shift.
+        """
+        if len(self.terms) < MIN_POINTS:
             return None
-        # What moves on its own says nothing about the hand.
-        missed = np.abs(terms @ solved - wanted)
-        kept = missed <= 2 * np.median(missed)
-    return np.asarray(solved[1:3] / solved[0])
+        wanted = moved[self.inside].astype(np.float64)
+        terms, levels = self.terms, wanted
+        for _ in range(NUM_FITS):
+            solved, _, rank, _ = np.linalg.lstsq(terms.T @ terms, terms.T @ levels, rcond=1e-9)
+            if rank < len(solved) or solved[0] <= 0.1:
+                return None
+            # What moves on its own says nothing about the hand.
+            missed = np.abs(self.terms @ solved - wanted)
+            kept = np.flatnonzero(missed <= 2 * np.median(missed))
+            terms, levels = self.terms[kept], wanted[kept]
+        return np.asarray(solved[1:3] / solved[0])

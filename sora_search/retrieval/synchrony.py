@@ -5,7 +5,7 @@ Frames at times between two frames are mixed from both, so the products of all f
 with one another say everything: nothing is read anew for an offset.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -49,6 +49,9 @@ NEARLY_PLAIN = 0.06
 CLEAR_AGREEMENT = 0.5
 """Motion at the supposed speed below which all of `SPEEDS` are tried: of copies nearly all have
 more, and then a wrong speed is out of the question."""
+
+MIN_OVERLAP = 0.6
+"""Share of the query's frames that the indexed video must have at a time that is tried."""
 
 UNUSABLE = -9.0
 """Score of a time at which too little overlaps: below all others."""
@@ -133,18 +136,21 @@ def find_time(
     best, contrast = rough
     turned = _from_video(laid, original, times_s, video_times_s, clock.shifted(*best))
 
-    def agreement(place: _Place) -> float:
+    def best_of(places: Sequence[_Place]) -> tuple[_Place, float]:
+        clocks = [clock.shifted(*place) for place in places]
         if turned is None:
-            return _score(series.agreement(clock.shifted(*place)), place)
-        return _score(turned.agreement(clock.shifted(*place).inverse()), place)
+            scores = _scores(series.agreements(clocks), places)
+        else:
+            scores = _scores(turned.agreements([at.inverse() for at in clocks]), places)
+        return places[int(scores.argmax())], float(scores.max())
 
     for step_s, step in ((0.05, 0.02), (0.025, 0.01), (0.0125, 0.005)):
         near = [(best[0] + i * step_s, best[1] + j * step) for i in (0, -1, 1) for j in (0, -1, 1)]
-        best = max(near, key=agreement)
+        best, score = best_of(near)
     if abs(clock.speed * best[1] - 1) < NEARLY_PLAIN:
         as_it_is = [(best[0] + i * 0.0125, 1 / clock.speed) for i in range(-10, 11)]
-        plain = max(as_it_is, key=agreement)
-        if agreement(plain) > agreement(best) - 0.01:
+        plain, plain_score = best_of(as_it_is)
+        if plain_score > score - 0.01:
             best = plain
     at = clock.shifted(*best)
     motion = None
@@ -182,29 +188,33 @@ def _rough_time(
     """The best of all offsets and some speeds, and how far its motion stands out."""
     offsets_s = np.arange(-round(reach_s[0] / STEP_S), round(reach_s[1] / STEP_S) + 1) * STEP_S
     tried = [(float(offset_s), factor) for offset_s in offsets_s for factor in (1.0, 0.95, 1.05)]
-    found = {place: series.agreement(clock.shifted(*place)) for place in tried}
-    usable = {place: (_score(one, place), one[1]) for place, one in found.items() if one}
-    if not usable:
+    agreements = series.agreements([clock.shifted(*place) for place in tried])
+    usable = np.isfinite(agreements[:, 0])
+    if not usable.any():
         return None
-    best = max(usable, key=lambda place: usable[place][0])
-    score, peak = usable[best]
-    others = [one[1] for place, one in usable.items() if abs(place[0] - best[0]) > 0.35]
+    scores = _scores(agreements, tried)
+    row = int(scores.argmax())
+    best, score, peak = tried[row], float(scores[row]), float(agreements[row, 1])
+    is_other = np.abs(np.array(tried)[:, 0] - best[0]) > 0.35
+    others = agreements[usable & is_other, 1]
     if peak < CLEAR_AGREEMENT:
-        for place in product(map(float, offsets_s), _other_speeds(clock)):
-            one = series.agreement(clock.shifted(*place))
-            if one is not None and _score(one, place) > score:
-                best, score, peak = place, _score(one, place), one[1]
+        tried = list(product(map(float, offsets_s), _other_speeds(clock)))
+        agreements = series.agreements([clock.shifted(*place) for place in tried])
+        scores = _scores(agreements, tried)
+        row = int(scores.argmax())
+        if scores[row] > score:
+            best, score, peak = tried[row], float(scores[row]), float(agreements[row, 1])
     return _farther(series, clock, best, score), _deviations(peak, others)
 
 
-def _score(agreement: tuple[float, float] | None, place: _Place) -> float:
-    """What speaks for a place, of how well pictures and changes agree there."""
-    return agreement[0] - _doubt(place) if agreement else UNUSABLE
+def _scores(agreements: Floats, places: Sequence[_Place]) -> Floats:
+    """What speaks for places, of how well pictures and changes agree there, shape ``(P,)``.
 
-
-def _doubt(place: _Place) -> float:
-    """Against great corrections: in a still scene all times agree, and the supposed one holds."""
-    return 0.02 * min(MAX_OFFSET_S, abs(place[0])) + 0.2 * abs(place[1] - 1)
+    Great corrections are doubted: in a still scene all times agree, and the supposed one holds.
+    """
+    offsets_s, factors = np.array(places).T
+    doubts = 0.02 * np.minimum(MAX_OFFSET_S, np.abs(offsets_s)) + 0.2 * np.abs(factors - 1)
+    return np.where(np.isfinite(agreements[:, 0]), agreements[:, 0] - doubts, UNUSABLE)
 
 
 def _other_speeds(clock: Clock) -> list[float]:
@@ -223,20 +233,19 @@ def _farther(series: "_Series", clock: Clock, best: _Place, score: float) -> _Pl
     direction = round((best[1] - 1) / 0.05)
     while direction and abs(best[1] - 1) < MAX_SPEED_ERROR:
         near = [(best[0] + i * STEP_S, best[1] + 0.05 * direction) for i in range(-2, 3)]
-        scores = [_score(series.agreement(clock.shifted(*place)), place) for place in near]
-        if max(scores) <= score:
+        scores = _scores(series.agreements([clock.shifted(*place) for place in near]), near)
+        if scores.max() <= score:
             break
-        score = max(scores)
-        best = near[scores.index(score)]
+        best, score = near[int(scores.argmax())], float(scores.max())
     return best
 
 
-def _deviations(peak: float, others: list[float]) -> float:
+def _deviations(peak: float, others: Floats) -> float:
     """How many (robust) deviations a value lies above others; 0 where there are few others."""
     if len(others) < 10:
         return 0.0
     middle = float(np.median(others))
-    deviation = 1.4826 * float(np.median(np.abs(np.array(others) - middle)))
+    deviation = 1.4826 * float(np.median(np.abs(others - middle)))
     return (peak - middle) / max(0.01, deviation)
 
 
@@ -294,33 +303,49 @@ class _Series:
             theirs @ theirs.T,
         )
 
-    def agreement(self, at: Clock) -> tuple[float, float] | None:
-        """How well pictures and changes agree at a time.
+    def agreements(self, clocks: Sequence[Clock]) -> Floats:
+        """How well pictures and changes agree at some times.
 
         Returns:
-            The sum of both, and the part of the changes; None where too little overlaps.
+            For each the sum of both, and the part of the changes, shape ``(P, 2)``; NaN where
+            too little overlaps.
         """
-        valid = self._valid(at)
-        if valid.mean() < 0.6:
-            return None
-        weight = self.weight[valid]
-        motion = self._correlation(
-            self.of_changes[valid], self._change(at, valid), self.energy[valid], weight
+        speeds = np.array([clock.speed for clock in clocks])[:, None]
+        starts_s = np.array([clock(np.zeros(1))[0] for clock in clocks])[:, None]
+        shown_s = starts_s + speeds * self.centers_s
+        half_s = speeds * (LAG_S / 2)
+        valid = self._are_within(shown_s - half_s, shown_s + half_s)
+        weight = np.where(valid, self.weight.astype(np.float64), 0.0)
+        early, shown, late = (
+            _Mixed.of(self.video_times_s, at_s)
+            for at_s in (shown_s - half_s, shown_s, shown_s + half_s)
         )
-        shown = _mixing(self.video_times_s, at(self.centers_s[valid]))
-        picture = self._correlation(
-            self.of_pictures[valid], shown, self.picture_energy[valid], weight
+        motion = self._correlations(
+            weight,
+            late.row_products(self.of_changes) - early.row_products(self.of_changes),
+            self.energy,
+            late.products(self.within, late)
+            - 2 * late.products(self.within, early)
+            + early.products(self.within, early),
         )
-        return motion + picture, motion
+        picture = self._correlations(
+            weight,
+            shown.row_products(self.of_pictures),
+            self.picture_energy,
+            shown.products(self.within, shown),
+        )
+        found = np.stack([motion + picture, motion], axis=1)
+        found[valid.mean(axis=1) < MIN_OVERLAP] = np.nan
+        return found
 
-    def _correlation(
-        self, products: Floats32, mix: Floats32, energy: Floats32, weight: Floats32
-    ) -> float:
-        """Of rows of the query with mixed rows of the video, from products of all with all."""
-        shared = float((weight * (products * mix).sum(axis=1)).sum())
-        ours = float((weight * (energy + self.noise)).sum())
-        theirs = float((weight * (((mix @ self.within) * mix).sum(axis=1) + self.noise)).sum())
-        return shared / math.sqrt(max(1e-6, ours * theirs))
+    def _correlations(
+        self, weight: Floats, shared: Floats, ours: Floats32, theirs: Floats
+    ) -> Floats:
+        """Of frames of the query with mixed frames of the video, from products and energies."""
+        our_energy = (weight * (ours + self.noise)).sum(axis=1)
+        their_energy = (weight * (theirs + self.noise)).sum(axis=1)
+        energy = np.sqrt(np.maximum(1e-6, our_energy * their_energy))
+        return np.asarray((weight * shared).sum(axis=1) / energy)
 
     def at(self, clock: Clock) -> tuple[Floats32, Floats32, Floats32, Floats32]:
         """Weights that give, of what overlaps at a time, changes and pictures of both sides.
@@ -363,10 +388,12 @@ class _Series:
 
     def _valid(self, clock: Clock) -> NDArray[np.bool_]:
         """Which moments lie inside of the indexed frames; half a frame beyond still counts."""
-        half_s, beyond_s = LAG_S / 2, BEYOND_S
-        early, late = clock(self.centers_s - half_s), clock(self.centers_s + half_s)
-        first, last = self.video_times_s[[0, -1]]
-        return np.asarray((early >= first - beyond_s) & (late <= last + beyond_s))
+        half_s = LAG_S / 2
+        return self._are_within(clock(self.centers_s - half_s), clock(self.centers_s + half_s))
+
+    def _are_within(self, early_s: Floats, late_s: Floats) -> NDArray[np.bool_]:
+        first_s, last_s = self.video_times_s[[0, -1]]
+        return np.asarray((early_s >= first_s - BEYOND_S) & (late_s <= last_s + BEYOND_S))
 
     def _change(self, clock: Clock, valid: NDArray[np.bool_]) -> Floats32:
         half_s = LAG_S / 2
@@ -374,13 +401,45 @@ class _Series:
         return late - _mixing(self.video_times_s, clock(self.centers_s[valid] - half_s))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Mixed:
+    """Frames at any times, each mixed of two that follow one another.
+
+    `left` is the row of the first of the two, `share` how much of the second there is; both have
+    the shape of the times.
+    """
+
+    left: Integers
+    share: Floats
+
+    @classmethod
+    def of(cls, known_s: Floats, wanted_s: Floats) -> "_Mixed":
+        place = np.interp(wanted_s, known_s, np.arange(len(known_s)))
+        left = np.minimum(place.astype(np.int64), len(known_s) - 2)
+        return cls(left, place - left)
+
+    def row_products(self, products: Floats32) -> Floats:
+        """With the row of their column, from products of rows with all frames, ``(C, known)``."""
+        rows = np.arange(len(products))
+        first, second = products[rows, self.left], products[rows, self.left + 1]
+        return np.asarray(first + self.share * (second - first))
+
+    def products(self, products: Floats32, other: "_Mixed") -> Floats:
+        """With other mixed frames, one each, from products of all frames, ``(known, known)``."""
+        first, second = (
+            products[left, other.left] * (1 - other.share)
+            + products[left, other.left + 1] * other.share
+            for left in (self.left, self.left + 1)
+        )
+        return np.asarray(first + self.share * (second - first))
+
+
 def _mixing(known_s: Floats, wanted_s: Floats) -> Floats32:
     """Weights that mix frames at known times into frames at others, shape ``(wanted, known)``."""
-    place = np.interp(wanted_s, known_s, np.arange(len(known_s)))
-    left = np.minimum(place.astype(np.int64), len(known_s) - 2)
+    mixed = _Mixed.of(known_s, wanted_s)
     mix = np.zeros((len(wanted_s), len(known_s)), np.float32)
     rows = np.arange(len(wanted_s))
-    mix[rows, left], mix[rows, left + 1] = 1 - (place - left), place - left
+    mix[rows, mixed.left], mix[rows, mixed.left + 1] = 1 - mixed.share, mixed.share
     return mix
 
 
@@ -419,5 +478,7 @@ class _Shared:
         liveliest = min(float(np.quantile(energy / num, 0.95)) for energy in (ours, theirs))
         if liveliest < FAINT_CHANGE**2:
             return None
-        found = float(self.products[kept].sum() / np.sqrt(ours * theirs).sum())
+        energy = float(np.sqrt(ours * theirs).sum())
+        # Both may be lively in blocks where the other is not.
+        found = float(self.products[kept].sum()) / energy if energy > 0 else 0.0
         return None if liveliest < MIN_CHANGE**2 and found < FAINT_MOTION else found
