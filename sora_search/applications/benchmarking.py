@@ -350,7 +350,7 @@ def judged(
         cpu_s: What the search took.
         seconds: What it took by the clock.
     """
-    rank, itself = 0, None
+    itself = None
     answers = []
     for result in answer.results:
         files = [path_of(uri) for uri in (result.uri, *result.other_uris)]
@@ -362,17 +362,12 @@ def judged(
         answers.append(
             Answer(files[0].name, result.score, result.verified, is_right, bool(result.matches))
         )
-        if is_right and not rank:
-            rank = len(answers)
         if is_itself:
             itself = result
     found = _compared(itself, edited) if edited is not None and itself is not None else {}
     return Outcome(
         edit=edit,
         name=path.name,
-        rank=rank,
-        score=itself.score if itself else 0.0,
-        is_copy=itself is not None and itself.kind == "copy",
         answers=tuple(answers),
         cpu_s=cpu_s,
         seconds=seconds,

@@ -39,10 +39,7 @@ class Outcome:
     Attributes:
         edit: What was done to make the query, or `negative`.
         name: The video it was made of.
-        rank: Of the first right video; 0 where there is none.
-        score: Of the video itself; 0 where it was not found.
-        is_copy: Whether it was called a copy.
-        answers: All videos of the answer.
+        answers: All videos of the answer, the first ones first.
         cpu_s: CPU seconds of the search.
         seconds: Its seconds by the clock.
         query_iou: Overlap of the ranges found with the true ones in the query, in [0, 1]; None
@@ -56,9 +53,6 @@ class Outcome:
 
     edit: str
     name: str
-    rank: int
-    score: float
-    is_copy: bool
     answers: tuple[Answer, ...]
     cpu_s: float
     seconds: float
@@ -68,6 +62,22 @@ class Outcome:
     is_mirror_right: float | None = None
     speed_error: float | None = None
     rectangle_iou: float | None = None
+
+    @property
+    def rank(self) -> int:
+        """Of the first right video, from 1; 0 where there is none."""
+        places = (place for place, answer in enumerate(self.answers, 1) if answer.is_right)
+        return next(places, 0)
+
+    @property
+    def score(self) -> float:
+        """Of the first right video, whatever its name; 0 where there is none."""
+        return self.answers[self.rank - 1].score if self.rank else 0.0
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the first right video was called a copy."""
+        return self.score >= COPY_SCORE
 
     @property
     def best_wrong(self) -> Answer | None:

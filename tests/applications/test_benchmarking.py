@@ -18,14 +18,16 @@ from sora_search.applications.benchmarking import (
     edits_named,
     halved,
     index_corpus,
+    judged,
     run_queries,
 )
-from sora_search.applications.tallies import Outcome
-from sora_search.datatypes import Progress, TimeSpan
+from sora_search.applications.tallies import Outcome, tally
+from sora_search.datatypes import Progress, SearchAnswer, SearchResult, TimeSpan, VideoInfo
 from sora_search.errors import ConfigError, MediaError
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.clips import Clip, EditedClip
 from sora_search.media.editing import edit_clip
+from sora_search.retrieval.scoring import kind_of
 from sora_search.retrieval.searching import search
 
 
@@ -182,6 +184,24 @@ def test_the_same_footage_under_another_name_is_right(tmp_path):
     # The draw of seed 0 has a pair in the index, and a negative whose other copy is there.
     assert any(sum(answer.is_right for answer in one.answers) == 2 for one in outcomes[:3])
     assert any(answer.is_right for one in outcomes[3:] for answer in one.answers)
+
+
+def test_the_right_video_that_comes_first_counts_whatever_its_name():
+    asked, other, wrong = (Path(f"/videos/{name}.mkv") for name in ("asked", "other", "wrong"))
+    scores = [(other, 0.9), (wrong, 0.4), (asked, 0.3)]
+    info = VideoInfo("file:///query.mp4", 4.0, 64, 48, "h264", None)
+    answer = SearchAnswer(info, tuple(result_of(path, score) for path, score in scores))
+    edited = edit_clip("reencode", wandering_clip(1, 4), seed=1)
+    outcome = judged(answer, "reencode", asked, {asked, other}, edited)
+    assert (outcome.rank, outcome.score, outcome.is_copy) == (1, 0.9, True)
+    report = tally([outcome], num_videos=3, negative=NEGATIVE)
+    assert report.total is not None
+    assert report.total.copy == 1.0
+    assert report.recall_at_zero_false == 1.0
+
+
+def result_of(path: Path, score: float) -> SearchResult:
+    return SearchResult(1, path.as_uri(), (), False, score, kind_of(score), 1.0, None, ())
 
 
 def test_what_a_query_was_put_into_is_neither_right_nor_wrong(folder, tmp_path):

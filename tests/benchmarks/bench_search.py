@@ -40,7 +40,7 @@ from sora_search.applications.benchmarking import (
     index_corpus,
     run_queries,
 )
-from sora_search.applications.tallies import tally
+from sora_search.applications.tallies import Outcome, tally
 from sora_search.cli.evaluation import benchmark_lines
 from sora_search.index.video_index import VideoIndex
 from sora_search.learning.copies import FrameRequest, originals, same_footage
@@ -109,7 +109,7 @@ def main() -> None:
                 outcomes.append(outcome)
                 if options.jsonl:
                     with options.jsonl.open("a") as file:
-                        file.write(json.dumps(asdict(outcome)) + "\n")
+                        file.write(json.dumps(facts_of(outcome)) + "\n")
     print(file=sys.stderr)
     for line in benchmark_lines(tally(outcomes, num_videos=num_videos, negative=NEGATIVE)):
         print(line)
@@ -117,6 +117,12 @@ def main() -> None:
         answers = [a for one in outcomes for a in one.answers if a.has_ranges]
         said = [answer.is_right for answer in answers if answer.verified is verified]
         print(f"verified {verified}: {sum(said)} right of {len(said)}")
+
+
+def facts_of(outcome: Outcome) -> dict[str, object]:
+    """An outcome as a line of `--jsonl` has it: with what follows from its answers."""
+    told = {"rank": outcome.rank, "score": outcome.score, "is_copy": outcome.is_copy}
+    return {**asdict(outcome), **told}
 
 
 def load(model: str, frames_per_s: float | None):
