@@ -8,13 +8,13 @@ apart; a picture of one colour becomes one fixed vector, orthogonal to all other
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.datatypes import FrameBatch, TimeSpan, VideoEmbedding
+from sora_search.datatypes import FrameBatch, VideoEmbedding
 from sora_search.media.sampling import SamplingConfig
+from sora_search.sora.encoder import spans_around
 
 SIDE = 8
 CONTEXT_S = 2.0  # the second half averages this much on either side
@@ -55,7 +55,7 @@ class PixelEncoder:
         if not pixels:
             raise ValueError("need at least one frame, got none")
         rows, pts_s = np.concatenate(pixels), np.concatenate(times)
-        spans = spans_around(pts_s, end_s)
+        spans = spans_around(pts_s, end_s=end_s, step_s=1 / self.sampling.frames_per_s)
         vectors = np.hstack([unit_rows(rows), unit_rows(_smoothed(rows, pts_s))])
         return VideoEmbedding(
             spans=spans,
@@ -81,18 +81,6 @@ def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     flat = np.full_like(rows, 1 / np.sqrt(rows.shape[1]))
     return np.where(norms > 1e-3, rows / np.maximum(norms, 1e-3), flat)
-
-
-def spans_around(pts_s: NDArray[np.float64], end_s: float | None) -> tuple[TimeSpan | None, ...]:
-    """One span a sample time, borders half way between; a lone frame without end has None."""
-    if len(pts_s) == 1 and end_s is None:
-        return (None,)
-    middles = (pts_s[1:] + pts_s[:-1]) / 2
-    half = float(pts_s[0]) if len(pts_s) == 1 else float(pts_s[1] - pts_s[0]) / 2
-    start_s = max(0.0, float(pts_s[0]) - half)
-    last_s = float(pts_s[-1]) + half if end_s is None else max(end_s, float(pts_s[-1]) + 1e-6)
-    edges = [start_s, *map(float, middles), last_s]
-    return tuple(TimeSpan(a, b) for a, b in pairwise(edges))
 
 
 def _smoothed(rows: NDArray[np.float64], pts_s: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,7 +23,6 @@ from sora_search.datatypes import (
 )
 from sora_search.errors import ConfigError, ModelNotFoundError
 from sora_search.media.decoding import VideoReader
-from sora_search.media.probing import is_still_picture
 from sora_search.media.sampling import SamplingConfig
 from sora_search.sora.checkpoint import (
     DEFAULT_MODEL,
@@ -120,7 +119,10 @@ class SoraEncoder:
         if not parts:
             raise ValueError("need at least one frame, got none")
         vectors = np.concatenate(parts)
-        return VideoEmbedding(_spans(np.concatenate(times), end_s), vectors, self.model_id)
+        spans = spans_around(
+            np.concatenate(times), end_s=end_s, step_s=1 / self.sampling.frames_per_s
+        )
+        return VideoEmbedding(spans, vectors, self.model_id)
 
     def _clips(
         self, batches: Iterable[FrameBatch], times: list[NDArray[np.float64]]
@@ -249,23 +251,50 @@ def embed_video(
         MediaError: If nothing of the file can be decoded, or it changes meanwhile.
         ValueError: If `span` starts after the end.
     """
+    times: list[NDArray[np.float64]] = []
     with VideoReader.open(path, threads=encoder.spec.threads) as reader:
 
         def watched() -> Iterator[FrameBatch]:
             for batch in reader.read(encoder.sampling, frame_size=encoder.frame_size, span=span):
+                times.append(batch.pts_s)
                 yield batch
                 if on_position is not None:
                     on_position(float(batch.pts_s[-1]), reader.info.duration_s)
 
         embedding = encoder.encode(watched())
-        if not is_still_picture(reader.info):
-            # Only now it is known where the last frame leaves the screen.
-            *spans, last = embedding.spans
-            start_s = 0.0 if last is None else last.start_s
-            end_s = reader.end_s
-            if end_s is not None and end_s > start_s:
-                embedding = replace(embedding, spans=(*spans, TimeSpan(start_s, end_s)))
-        return reader.info, embedding, reader.damage
+        # Only now it is known where the last frame leaves the screen.
+        spans = spans_around(
+            np.concatenate(times),
+            start_s=span.start_s if span else 0.0,
+            end_s=reader.end_s,
+            step_s=1 / encoder.sampling.frames_per_s,
+        )
+        return reader.info, replace(embedding, spans=spans), reader.damage
+
+
+def spans_around(
+    pts_s: NDArray[np.float64],
+    *,
+    step_s: float,
+    start_s: float | None = None,
+    end_s: float | None = None,
+) -> tuple[TimeSpan | None, ...]:
+    """One span a sample, borders half way between; a lone frame without an end has none.
+
+    Args:
+        pts_s: Times of the samples, in the middles of their steps, shape ``(T,)``.
+        step_s: Distance of samples, where there is one alone.
+        start_s: Where the first span starts; None: half a step before its sample.
+        end_s: Where the last frame leaves the screen; None: half a step after its sample.
+    """
+    if len(pts_s) == 1 and end_s is None:
+        return (None,)
+    half_s = (float(pts_s[1] - pts_s[0]) if len(pts_s) > 1 else step_s) / 2
+    first_s, last_s = float(pts_s[0]), float(pts_s[-1])
+    start_s = max(0.0, first_s - half_s) if start_s is None else start_s
+    end_s = last_s + half_s if end_s is None else max(end_s, last_s + 1e-6)
+    edges = [start_s, *((pts_s[1:] + pts_s[:-1]) / 2).tolist(), end_s]
+    return tuple(TimeSpan(a, b) for a, b in pairwise(edges))
 
 
 def normalize_halves(vectors: NDArray[np.float32], identity_dim: int) -> NDArray[np.float32]:
@@ -275,17 +304,6 @@ def normalize_halves(vectors: NDArray[np.float32], identity_dim: int) -> NDArray
         norms = np.linalg.norm(vectors[:, half], axis=1, keepdims=True)
         normalized[:, half] = vectors[:, half] / np.maximum(norms, 1e-12) / 2**0.5
     return normalized
-
-
-def _spans(pts_s: NDArray[np.float64], end_s: float | None) -> tuple[TimeSpan | None, ...]:
-    """One span a sample, borders half way between; a lone frame without an end has none."""
-    if len(pts_s) == 1 and end_s is None:
-        return (None,)
-    half = float(pts_s[1] - pts_s[0]) / 2 if len(pts_s) > 1 else float(pts_s[0])
-    start_s = max(0.0, float(pts_s[0]) - half)
-    last_s = float(pts_s[-1]) + half if end_s is None else max(end_s, float(pts_s[-1]) + 1e-6)
-    edges = [start_s, *((pts_s[1:] + pts_s[:-1]) / 2).tolist(), last_s]
-    return tuple(TimeSpan(a, b) for a, b in pairwise(edges))
 
 
 def _torch_device(device: Device, has_cuda: bool) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from video_files import moving_frames, write_video
+from video_files import cut_file, moving_frames, write_video
 
 from sora_search.datatypes import FrameBatch, TimeSpan, VideoEncoder
 from sora_search.errors import ConfigError, ModelNotFoundError
@@ -112,6 +112,24 @@ def test_one_frame_of_a_video_lasts_as_long_as_it_is_shown(
     assert first is not None
     assert last is not None
     assert (first.start_s, last.end_s) == pytest.approx((0, 0.04), abs=0.002)
+
+
+def test_one_frame_of_a_part_is_shown_from_its_start(encoder: OnnxEncoder, tmp_path: Path) -> None:
+    # The header promises 20 s, so that the part is sampled as one of seconds.
+    whole = write_video(tmp_path / "whole.mkv", moving_frames(100), fps=5)
+    path = cut_file(whole, tmp_path / "cut.mkv", share=0.6)
+    info, embedding, _ = embed_video(path, encoder)
+    last = embedding.spans[-1]
+    assert info.duration_s == pytest.approx(20.0, abs=0.1)
+    assert last is not None
+    assert last.end_s < 15
+    part = TimeSpan(last.end_s - 0.3, 30)
+    assert embed_video(path, encoder, span=part)[1].spans == (TimeSpan(part.start_s, last.end_s),)
+
+
+def test_a_lone_frame_late_in_a_film_lasts_a_step(encoder: OnnxEncoder) -> None:
+    batch = FrameBatch(frames_of(1), np.array([300.25]))
+    assert encoder.encode([batch], end_s=300.5).spans == (TimeSpan(300.0, 300.5),)
 
 
 def test_halves_are_normalised_each_for_itself() -> None:
