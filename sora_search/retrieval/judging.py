@@ -8,11 +8,12 @@ footage, what vectors find as strong may be right as well; where they did not, w
 hardly are.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import starmap
+from itertools import islice, starmap
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,7 +37,10 @@ MAX_REFUTED_FIRST = 5
 """The same of the videos that are looked at first: theirs begin with two of the whole picture."""
 
 MIN_CONFIRMED = 0.75
-"""Where less of a range without movement of its own is confirmed, its halves are looked at too."""
+"""Where less of a range is confirmed, its halves are looked at too."""
+
+MIN_PART_S = 1.0
+"""Seconds of the query that are looked at alone."""
 
 REPETITION_MOTION = 0.1
 """How much less motion agrees where an exercise is done again: .75 beside 1.00, .76 beside .94."""
@@ -45,6 +49,12 @@ MIN_LOOKS, S_A_LOOK, FURTHER_LOOKS = 6, 8.0, 12
 """So many videos are looked at, and so many ranges of each; of a film, which may be made of pieces
 of many videos, one for each so many seconds; and so many more videos where a search that already
 looks closer has confirmed none. This bounds the time of a search."""
+
+
+MOST_RANGES = 500
+"""Ranges of one video that are told apart. Each is compared with all better ones, which takes .2 s
+for so many and 64 times that for 4,000. Of an hour's query 450 are looked at (`max_looks`); what is
+left out would be told on trust alone, behind hundreds of better ranges of its video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +73,9 @@ class FoundRange:
 
 
 def without_echoes(ranges: Sequence[FoundRange]) -> list[FoundRange]:
-    """Each range once, as the view that shows it best has it; the strongest first."""
-    return _once(sorted(ranges, key=lambda found: -found.strength))
+    """Each range once, as the view that shows it best has it; the `MOST_RANGES` strongest."""
+    strongest = _once(sorted(ranges, key=lambda found: -found.strength))
+    return list(islice(strongest, MOST_RANGES))
 
 
 _Sides = tuple[TimeSpan | None, TimeSpan | None]
@@ -74,13 +85,13 @@ _Range = TypeVar("_Range", FoundRange, Match)
 _Result = TypeVar("_Result")
 
 
-def _once(ranges: Iterable[_Range]) -> list[_Range]:
+def _once(ranges: Iterable[_Range]) -> Iterator[_Range]:
     """Those of ranges, best first, that are no echo of a better one."""
     kept: list[_Range] = []
     for found in ranges:
         if not any(_is_echo(_sides_of(found), _sides_of(other)) for other in kept):
             kept.append(found)
-    return kept
+            yield found
 
 
 def _sides_of(found: FoundRange | Match) -> _Sides:
@@ -332,11 +343,11 @@ class _Pair:
         whole, *halves = found.span.diagonals or (ranges,)
         seen = self._verify(found, whole)
         if seen.appearance >= SCENE_APPEARANCE and not _is_confirmed(seen, whole):
-            # The same scene in another order.
-            tried = [self._verify(found, half) for half in halves]
-            confirmed = [half_seen for half_seen in tried if half_seen.is_same]
+            if not halves and seen.is_same is not False:
+                halves = _halves(whole)
+            confirmed = self._parts(found, halves)
             if confirmed:
-                yield from (match_of(ranges, found.strength, half_seen) for half_seen in confirmed)
+                yield from (match_of(ranges, found.strength, part) for part in confirmed)
                 return
         if not seen.is_same:
             exact = replace(found, span=replace(found.span, diagonals=()))
@@ -350,9 +361,33 @@ class _Pair:
             seen = replace(seen, match=None)
         yield match_of(ranges, found.strength, seen)
 
-    def _verify(self, found: FoundRange, spans: _Sides) -> Verification:
+    def _parts(self, found: FoundRange, halves: Sequence[_Sides]) -> list[Verification]:
+        """The same scene in another order, or again and again: parts of a range frames confirm.
+
+        Each half, wherever it is in the range, and then what is left between and beside them.
+        """
+        within = found.span.column_span
+        tried = [self._verify(found, half, within) for half in halves]
+        confirmed = [part for part in tried if part.is_same]
+        if confirmed and found.span.row_span and within:
+            told = [part.match.query_span for part in confirmed if part.match]
+            for rest in _rests(found.span.row_span, [span for span in told if span]):
+                sides = rest, _in_the_middle(within, rest.duration_s)
+                part = self._verify(found, sides, within, confirmed[0].placement)
+                if part.is_same:
+                    confirmed.append(part)
+        return confirmed
+
+    def _verify(
+        self,
+        found: FoundRange,
+        spans: _Sides,
+        within: TimeSpan | None = None,
+        known: Placement | None = None,
+    ) -> Verification:
         match = Match(*spans, found.strength)
-        within = found.span.column_span if found.span.diagonals else None
+        if within is None and found.span.diagonals:
+            within = found.span.column_span
 
         def verified(known: Placement | None) -> Verification:
             return verify_match(
@@ -366,6 +401,8 @@ class _Pair:
                 known=known,
             )
 
+        if known is not None:
+            return verified(known)
         for window, span, placement in self._confirmed:
             # Seconds that are there twice were edited once.
             if window == found.window and match.query_span and _is_part(match.query_span, span):
@@ -381,6 +418,33 @@ def _is_confirmed(seen: Verification, spans: _Sides) -> bool:
     if not seen.is_same or seen.match is None or seen.match.query_span is None or spans[0] is None:
         return bool(seen.is_same)
     return seen.match.query_span.overlap_s(spans[0]) >= MIN_CONFIRMED * spans[0].duration_s
+
+
+def _halves(sides: _Sides) -> list[_Sides]:
+    """Both halves of a range, if they are long enough to be looked at alone."""
+    query_span, video_span = sides
+    if query_span is None or video_span is None or query_span.duration_s < 2 * MIN_PART_S:
+        return []
+    query_s, video_s = ((span.start_s + span.end_s) / 2 for span in (query_span, video_span))
+    return [
+        (TimeSpan(query_span.start_s, query_s), TimeSpan(video_span.start_s, video_s)),
+        (TimeSpan(query_s, query_span.end_s), TimeSpan(video_s, video_span.end_s)),
+    ]
+
+
+def _rests(whole: TimeSpan, told: Sequence[TimeSpan]) -> Iterator[TimeSpan]:
+    """What spans leave of a whole, where it is long enough to be looked at alone."""
+    reached_s = whole.start_s
+    for span in (*sorted(told, key=lambda span: span.start_s), TimeSpan(whole.end_s, math.inf)):
+        if span.start_s - reached_s >= MIN_PART_S:
+            yield TimeSpan(reached_s, span.start_s)
+        reached_s = max(reached_s, span.end_s)
+
+
+def _in_the_middle(span: TimeSpan, duration_s: float) -> TimeSpan:
+    """Seconds at a span's own speed around its middle."""
+    start_s = max(0.0, (span.start_s + span.end_s - duration_s) / 2)
+    return TimeSpan(start_s, start_s + duration_s)
 
 
 def _is_part(span: TimeSpan, other: TimeSpan) -> bool:

@@ -55,6 +55,18 @@ def test_a_still_picture_shows_at_several_times() -> None:
     assert without_echoes(ranges) == ranges[::-1]
 
 
+def test_of_thousands_of_ranges_so_many_of_the_strongest_are_kept() -> None:
+    most = judging.MOST_RANGES
+    distinct = [found((i, i + 1), (i, i + 1), 0.9 - i / 1e5) for i in range(4 * most)]
+    echoes = [found((i, i + 0.9), (i, i + 0.9), 0.9 - (i + 0.5) / 1e5) for i in range(4 * most)]
+    assert without_echoes([*echoes, *distinct]) == distinct[:most]
+    # What only echoes a better one takes no place of another.
+    assert without_echoes([*echoes[:most], *distinct[: most // 2]]) == [
+        *distinct[: most // 2],
+        *echoes[most // 2 : most],
+    ]
+
+
 def test_a_film_has_more_videos_looked_at_than_a_clip() -> None:
     assert max_looks(0) == max_looks(12) == 6
     assert max_looks(3600) == 450
