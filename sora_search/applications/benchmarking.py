@@ -356,7 +356,7 @@ def judged(
         files = [path_of(uri) for uri in (result.uri, *result.other_uris)]
         if any(file in left_out for file in files):
             continue
-        # A negative is in no indexed video, but its cluster may show the same footage.
+        # Nothing of a negative is indexed, but another video may show the same footage.
         is_right = any(file in right for file in files)
         is_itself = edited is not None and _indexed_as(path) in files
         answers.append(
