@@ -121,6 +121,13 @@ def test_foreign_libraries_stay_with_their_owners():
     assert not wrong
 
 
+def test_the_picture_of_the_folders_names_the_modules_that_look_at_pixels():
+    rows = (PACKAGE.parent / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines()
+    [row] = [row for row in rows if row.startswith("| `retrieval/`")]
+    owners = [Path(owner).name for owner in OWNERS["cv2"] if owner != "media"]
+    assert [name for name in owners if f"`{name}`" not in row] == []
+
+
 def test_no_module_has_a_name_that_says_nothing():
     names = {path.stem for path in MODULES} | {path.parent.name for path in MODULES}
     assert not names & FORBIDDEN_WORDS

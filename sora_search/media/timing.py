@@ -24,8 +24,9 @@ class PresentationClock:
         zero_s: The time stamp that is 0.0; None takes that of the first frame.
         interval_s: Average distance of frames, for those without a usable time stamp.
         longest_gap_s: A jump ahead beyond it is an error of the clock; None: an hour.
-        first_s: The time stamp of the first frame, once there was one.
         last_s: Time of the last frame; None before the first.
+        first_time_s: Time of the first frame; None before it.
+        num_frames: How many had their time told.
     """
 
     zero_s: float | None = None
