@@ -39,6 +39,30 @@ def test_plain_places_keep_their_color(picture):
     assert (drawn[:, :45] == 120).all()
 
 
+def test_texture_against_what_is_plain_is_red(picture):
+    plain = np.full_like(picture, 128)
+    for query, video in ((picture, plain), (plain, picture)):
+        tint = reddened(draw_agreement(query, video, edit_of(np.eye(3))), query)
+        assert np.median(tint) > 40
+
+
+def test_a_sky_that_compression_made_plain_keeps_its_color():
+    grain = np.random.default_rng(2).normal(170, 8, (24, 32, 1)).clip(0, 255).astype(np.uint8)
+    sky = grain.repeat(5, 0).repeat(5, 1).repeat(3, 2)
+    plain = np.full_like(sky, 170)
+    for query, video in ((sky, plain), (plain, sky)):
+        np.testing.assert_array_equal(draw_agreement(query, video, edit_of(np.eye(3))), query)
+
+
+def test_the_border_of_the_indexed_picture_is_no_difference():
+    plain = np.full((120, 160, 3), 240, np.uint8)
+    query = plain.copy()
+    query[:60, 80:] = 200
+    half = [[0.5, 0, 0.5], [0, 0.5, 0], [0, 0, 1]]
+    drawn = draw_agreement(query, plain, edit_of(half, (0.5, 0.0, 0.5, 0.5)))
+    np.testing.assert_array_equal(drawn[:59, 81:], query[:59, 81:])
+
+
 def test_the_indexed_picture_lies_where_the_edit_says(picture):
     query = np.full_like(picture, 200)
     query[:60, 80:] = picture[::2, ::2]
