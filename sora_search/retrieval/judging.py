@@ -8,7 +8,6 @@ footage, what vectors find as strong may be right as well; where they did not, w
 hardly are.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -340,6 +339,8 @@ class _Pair:
     def _compare(self, found: FoundRange) -> Iterator[Match]:
         """What frames say about a range: a match, or two where its halves belong elsewhere."""
         ranges = _sides_of(found)
+        whole: _Sides
+        halves: Sequence[_Sides]
         whole, *halves = found.span.diagonals or (ranges,)
         seen = self._verify(found, whole)
         if seen.appearance >= SCENE_APPEARANCE and not _is_confirmed(seen, whole):
@@ -434,11 +435,13 @@ def _halves(sides: _Sides) -> list[_Sides]:
 
 def _rests(whole: TimeSpan, told: Sequence[TimeSpan]) -> Iterator[TimeSpan]:
     """What spans leave of a whole, where it is long enough to be looked at alone."""
-    reached_s = whole.start_s
-    for span in (*sorted(told, key=lambda span: span.start_s), TimeSpan(whole.end_s, math.inf)):
-        if span.start_s - reached_s >= MIN_PART_S:
-            yield TimeSpan(reached_s, span.start_s)
-        reached_s = max(reached_s, span.end_s)
+    starts_s, ends_s = [], [whole.start_s]
+    for span in sorted(told, key=lambda span: span.start_s):
+        starts_s.append(span.start_s)
+        ends_s.append(max(ends_s[-1], span.end_s))
+    for start_s, end_s in zip(ends_s, [*starts_s, whole.end_s], strict=True):
+        if end_s - start_s >= MIN_PART_S:
+            yield TimeSpan(start_s, end_s)
 
 
 def _in_the_middle(span: TimeSpan, duration_s: float) -> TimeSpan:
