@@ -21,7 +21,7 @@ from sora_search.retrieval.footage import (
     Footage,
     FootageReader,
 )
-from sora_search.retrieval.overlay import count_alike
+from sora_search.retrieval.overlay import Overlay
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.synchrony import Clock
 from sora_search.retrieval.windows import Rectangle
@@ -39,6 +39,9 @@ grow by 12 s at either end."""
 ALIKE_SHARE, LEAST_ALIKE = 0.5, 0.15
 """A frame belongs to the range if the first, of the usual share of its blocks, look the same;
 never less than the second, which other frames of a cut have by chance."""
+
+LEAST_ALIKE_CHANGES = 0.3
+"""Nor does it if of the blocks where something moves in the video fewer are as they are then."""
 
 MAX_MISSES = 2
 """Frames in a row that may differ, as at a flash or a dropped frame."""
@@ -89,11 +92,13 @@ def find_edges(
         compared = _outwards(
             reader, query_path, video_path, clock, placement, window, start_s, sign
         )
-        for num_before, (time_s, alike) in enumerate(compared):
+        for num_before, (time_s, alike, alike_changes) in enumerate(compared):
             if num_before == 0:
                 found_s = start_s
             # Where nothing can be told apart the range goes on, but it does not grow.
             is_alike = alike >= least if np.isfinite(alike) else sign * (time_s - edge_s) < 0
+            # A scene that stands still looks the same at any time, but for what moves.
+            is_alike = is_alike and not alike_changes < LEAST_ALIKE_CHANGES
             if not first_s <= time_s <= last_s:
                 break
             num_misses = 0 if is_alike else num_misses + 1
@@ -119,10 +124,11 @@ def _outwards(
     window: Rectangle | None,
     start_s: float,
     sign: int,
-) -> Iterator[tuple[float, float]]:
+) -> Iterator[tuple[float, float, float]]:
     """Times of the query from some moment on, before or after it, and how alike both sides are.
 
-    The share is NaN where the indexed picture has no texture.
+    The share of all blocks, NaN where the indexed picture has no texture, and that of those in
+    which something moves, NaN where nothing does.
     """
     for near_s, far_s in pairwise(accumulate(STEPS_S, initial=0.0)):
         ends_s = sorted((start_s + sign * near_s, start_s + sign * far_s))
@@ -143,9 +149,10 @@ def _outwards(
         times_s = _shown_times(query, video, clock)
         if len(times_s) == 0:
             return
-        num_same, num_textured = count_alike(query, video, clock, placement, times_s)
-        share = np.where(num_textured > 0, num_same / np.maximum(1, num_textured), np.nan)
-        yield from list(zip(times_s.tolist(), share.tolist(), strict=True))[::sign]
+        over = Overlay.of(query, video, clock, placement, times_s)
+        shares = over.shares_alike(), over.shares_of_changes_alike()
+        found = zip(times_s.tolist(), *(side.tolist() for side in shares), strict=True)
+        yield from list(found)[::sign]
 
 
 def _shown_times(query: Footage, video: Footage, clock: Clock) -> Floats:

@@ -31,6 +31,10 @@ MIN_TEXTURE = 5.0
 SAME_BLOCK = 0.5
 """Correlation from which on a block looks the same."""
 
+USUAL_BLOCK, MIN_LIVE_BLOCKS = 0.9, 6
+"""A block that correlates less with the mean of some seconds shows something that was not always
+there; of fewer of them nothing follows."""
+
 _COMMON_S = 0.5
 GRID_POINTS, FINE_GRID_POINTS = 5_000, 20_000
 """Points at which pictures are compared: many pictures, and few."""
@@ -202,20 +206,69 @@ def count_alike(
     query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
 ) -> tuple[Integers, Integers]:
     """How many textured blocks look the same at each moment of the query, and of how many."""
-    rows, video_rows = pairs_at(query, video, clock, times_s)
-    at_s = query.times_s[rows]
-    matrices = placement.at(at_s)
-    window = Window.over(matrices[len(at_s) // 2], video.size, query.size, FINE_GRID_POINTS)
-    num_same, num_textured = np.zeros((2, len(times_s)), np.int64)
-    if not window.covered.any():
-        return num_same, num_textured
-    laid = window.read([query.frames[row].gray for row in rows], matrices)
-    original = window.read([video.frames[row].gray for row in video_rows])
-    for place, (ours, theirs) in enumerate(zip(laid, original, strict=True)):
-        correlation, is_textured = correlate_blocks(ours, theirs, window.blocks)
-        num_same[place] = (is_textured & (correlation > SAME_BLOCK)).sum()
-        num_textured[place] = is_textured.sum()
-    return num_same, num_textured
+    over = Overlay.of(query, video, clock, placement, times_s)
+    return over.is_alike.sum(axis=1), over.is_textured.sum(axis=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlay:
+    """Some frames of the query and those of the video that they show, at the same points.
+
+    Attributes:
+        laid: The query's, shape ``(T, P)``.
+        original: The video's, shape ``(T, P)``.
+        blocks: The number of the block of each point, shape ``(P,)``.
+        correlation: How both agree in each block, shape ``(T, B)``.
+        is_textured: Which blocks of the video have texture, shape ``(T, B)``.
+    """
+
+    laid: Floats32
+    original: Floats32
+    blocks: Integers
+    correlation: Floats
+    is_textured: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls, query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
+    ) -> "Overlay":
+        """What both show at some times of the query, at least one."""
+        rows, video_rows = pairs_at(query, video, clock, times_s)
+        matrices = placement.at(query.times_s[rows])
+        window = Window.over(matrices[len(rows) // 2], video.size, query.size, FINE_GRID_POINTS)
+        laid = window.read([query.frames[row].gray for row in rows], matrices)
+        original = window.read([video.frames[row].gray for row in video_rows])
+        pairs = [
+            correlate_blocks(*pair, window.blocks) for pair in zip(laid, original, strict=True)
+        ]
+        correlation, is_textured = (np.stack(side) for side in zip(*pairs, strict=True))
+        return cls(laid, original, window.blocks, correlation, is_textured)
+
+    @property
+    def is_alike(self) -> NDArray[np.bool_]:
+        """Which textured blocks look the same, shape ``(T, B)``."""
+        return self.is_textured & (self.correlation > SAME_BLOCK)
+
+    def shares_alike(self) -> Floats:
+        """The share of them at each time, shape ``(T,)``; NaN where there is no texture."""
+        num = self.is_textured.sum(axis=1)
+        return np.where(num > 0, self.is_alike.sum(axis=1) / np.maximum(1, num), np.nan)
+
+    def shares_of_changes_alike(self) -> Floats:
+        """The same of the blocks in which the video is not as it usually is.
+
+        There the query must also be more like that frame than like the mean of all; NaN where
+        hardly any block is not as usual.
+        """
+        usual = self.original.mean(axis=0)
+        to_usual, changes = (
+            np.stack([correlate_blocks(frame, usual, self.blocks)[0] for frame in side])
+            for side in (self.laid, self.original)
+        )
+        is_live = self.is_textured & (changes < USUAL_BLOCK)
+        num_alike = (is_live & self.is_alike & (self.correlation > to_usual)).sum(axis=1)
+        num = is_live.sum(axis=1)
+        return np.where(num >= MIN_LIVE_BLOCKS, num_alike / np.maximum(1, num), np.nan)
 
 
 def correlate_blocks(
