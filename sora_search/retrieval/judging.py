@@ -24,7 +24,12 @@ from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH, Sight, score_of_match
-from sora_search.retrieval.verification import SCENE_APPEARANCE, Verification, verify_match
+from sora_search.retrieval.verification import (
+    LIKELY_MOTION,
+    SCENE_APPEARANCE,
+    Verification,
+    verify_match,
+)
 from sora_search.retrieval.windows import Rectangle
 
 MAX_REFUTED, MAX_REFUTED_CLOSER, MAX_REFUTED_FURTHER = 2, 3, 1
@@ -337,58 +342,52 @@ class _Pair:
             yield from matches
 
     def _compare(self, found: FoundRange) -> Iterator[Match]:
-        """What frames say about a range: a match, or two where its halves belong elsewhere."""
-        ranges = _sides_of(found)
+        """What frames say about a range: a match, or one for each part that belongs elsewhere."""
+        ranges, within = _sides_of(found), found.span.column_span
         whole: _Sides
         halves: Sequence[_Sides]
         whole, *halves = found.span.diagonals or (ranges,)
-        seen = self._verify(found, whole)
+        seen = self._verify(found, whole, within if halves else None)
+        parts: list[Verification] = []
         if seen.appearance >= SCENE_APPEARANCE and not _is_confirmed(seen, whole):
+            # The same scene, in another order, or again and again.
             if not halves and seen.is_same is not False:
                 halves = _halves(whole)
-            confirmed = self._parts(found, halves)
-            if confirmed:
-                yield from (match_of(ranges, found.strength, part) for part in confirmed)
-                return
-        if not seen.is_same:
-            exact = replace(found, span=replace(found.span, diagonals=()))
-            tried = [self._verify(exact, spans) for spans in found.span.outstanding]
-            confirmed = [other for other in tried if other.is_same]
-            if confirmed:
-                yield from (match_of(ranges, found.strength, other) for other in confirmed)
-                return
+            tried = [self._verify(found, half, within) for half in halves]
+            parts = [part for part in tried if part.is_same and _is_better(part, seen)]
+        if not parts and not seen.is_same:
+            tried = [self._verify(found, spans) for spans in found.span.outstanding]
+            parts = [part for part in tried if part.is_same]
+        if parts:
+            parts.extend(self._rest(found, parts))
+            yield from (match_of(ranges, found.strength, part) for part in parts)
+            return
         if found.span.diagonals and not seen.is_same:
             # Where nothing moves all of both ranges is as alike as what was looked at.
             seen = replace(seen, match=None)
         yield match_of(ranges, found.strength, seen)
 
-    def _parts(self, found: FoundRange, halves: Sequence[_Sides]) -> list[Verification]:
-        """The same scene in another order, or again and again: parts of a range frames confirm.
-
-        Each half, wherever it is in the range, and then what is left between and beside them.
-        """
+    def _rest(self, found: FoundRange, parts: Sequence[Verification]) -> Iterator[Verification]:
+        """What frames confirm of the seconds of a range that its confirmed parts leave."""
         within = found.span.column_span
-        tried = [self._verify(found, half, within) for half in halves]
-        confirmed = [part for part in tried if part.is_same]
-        if confirmed and found.span.row_span and within:
-            told = [part.match.query_span for part in confirmed if part.match]
-            for rest in _rests(found.span.row_span, [span for span in told if span]):
-                sides = rest, _in_the_middle(within, rest.duration_s)
-                part = self._verify(found, sides, within, confirmed[0].placement)
-                if part.is_same:
-                    confirmed.append(part)
-        return confirmed
+        if found.span.row_span is None or within is None:
+            return
+        spans = [part.match.query_span for part in parts if part.match]
+        for span in _left_of(found.span.row_span, [span for span in spans if span]):
+            sides = span, _in_the_middle(within, span.duration_s)
+            part = self._verify(found, sides, within, known=parts[0].placement)
+            if part.is_same:
+                yield part
 
     def _verify(
         self,
         found: FoundRange,
         spans: _Sides,
         within: TimeSpan | None = None,
+        *,
         known: Placement | None = None,
     ) -> Verification:
         match = Match(*spans, found.strength)
-        if within is None and found.span.diagonals:
-            within = found.span.column_span
 
         def verified(known: Placement | None) -> Verification:
             return verify_match(
@@ -415,10 +414,19 @@ class _Pair:
 
 
 def _is_confirmed(seen: Verification, spans: _Sides) -> bool:
-    """Whether frames agree over most of what was looked at, not in a part of it alone."""
+    """Whether frames agree clearly over most of what was looked at, not in a part of it alone."""
     if not seen.is_same or seen.match is None or seen.match.query_span is None or spans[0] is None:
         return bool(seen.is_same)
-    return seen.match.query_span.overlap_s(spans[0]) >= MIN_CONFIRMED * spans[0].duration_s
+    is_clear = seen.motion is None or seen.motion >= LIKELY_MOTION
+    covered_s = seen.match.query_span.overlap_s(spans[0])
+    return is_clear and covered_s >= MIN_CONFIRMED * spans[0].duration_s
+
+
+def _is_better(part: Verification, whole: Verification) -> bool:
+    """Whether more moves alike in a part than in the whole, or as much and that is much."""
+    if not whole.is_same or whole.motion is None or whole.motion >= LIKELY_MOTION:
+        return True
+    return part.motion is not None and part.motion >= whole.motion + REPETITION_MOTION
 
 
 def _halves(sides: _Sides) -> list[_Sides]:
@@ -433,7 +441,7 @@ def _halves(sides: _Sides) -> list[_Sides]:
     ]
 
 
-def _rests(whole: TimeSpan, told: Sequence[TimeSpan]) -> Iterator[TimeSpan]:
+def _left_of(whole: TimeSpan, told: Sequence[TimeSpan]) -> Iterator[TimeSpan]:
     """What spans leave of a whole, where it is long enough to be looked at alone."""
     starts_s, ends_s = [], [whole.start_s]
     for span in sorted(told, key=lambda span: span.start_s):
