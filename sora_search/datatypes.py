@@ -355,6 +355,16 @@ class SearchResult:
     matches: tuple[Match, ...]
     verdict: Decision | None = None
 
+    def describe(self, match: Match) -> str:
+        """How far one of its ranges can be trusted, in words.
+
+        Whoever decided that both match did not say when: the seconds stay as sure as they were.
+        """
+        text = match.describe()
+        if self.verdict == "match" and match.verified is None:
+            text += f"  ({match.score:.3f} without the verdict)"
+        return text
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from sora_search.datatypes import Evidence, IndexReport, Match, SearchAnswer, TimeSpan
+from sora_search.datatypes import Evidence, IndexReport, SearchAnswer, TimeSpan
 
 SCHEMA = 1
 
@@ -208,11 +208,8 @@ def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bo
         indent = " " * 31
         lines += [Text(f"{indent}also {paths[uri]}", style="dim") for uri in result.other_uris]
         for match in result.matches:
-            text = _match_text(match)
-            if result.verdict == "match" and match.verified is None:
-                # Whoever decided it did not say when.
-                text += f"  ({match.score:.3f} without the verdict)"
-            lines.append(Text(f"{indent}{text}"))
+            spans = f"{_span_text(match.query_span)} -> {_span_text(match.video_span)}"
+            lines.append(Text(f"{indent}{spans}  {result.describe(match)}"))
             if explain and match.evidence is not None:
                 lines.append(Text(f"{indent}  {_evidence_text(match.evidence)}", style="dim"))
     return lines
@@ -277,11 +274,6 @@ def format_bytes(num_bytes: int) -> str:
         if size < 1000 or unit == "TB":
             break
     return f"{size:.1f} {unit}"
-
-
-def _match_text(match: Match) -> str:
-    spans = f"{_span_text(match.query_span)} -> {_span_text(match.video_span)}"
-    return f"{spans}  {match.describe()}"
 
 
 def _evidence_text(evidence: Evidence) -> str:

@@ -126,12 +126,14 @@ def _result_row(
 ) -> PictureRow:
     """The frames of a video that belong beneath those of the query, or some of the whole."""
     path = path_of(result.uri)
-    score = match.score if match and match.verified is not False else result.score
-    label = f"{place}.  {result.kind}  {score:.3f}  {path.name}"
+    label = f"{place}.  {result.kind}  {result.score:.3f}"
+    if result.verdict is not None:
+        label += f"  (verdict: {result.verdict})"
+    label += f"  {path.name}"
     if match and match.video_span:
         label += f"  {match.video_span}"
     if match:
-        label += f"  {match.describe()}"
+        label += f"  {result.describe(match)}"
     cells: _Cells
     try:
         info = probe(path)

@@ -10,7 +10,7 @@ from made_library import Library, wandering_clip, written
 from numpy.typing import NDArray
 from PIL import Image
 
-from sora_search.datatypes import SearchAnswer, TimeSpan
+from sora_search.datatypes import Decision, ResultKind, SearchAnswer, TimeSpan
 from sora_search.media.clips import Clip
 from sora_search.media.decoding import read_at
 from sora_search.media.probing import probe
@@ -141,6 +141,37 @@ def test_captions_say_what_the_table_says(
         told = replace(result, matches=(replace(match, verified=verified),))
         write_answer(replace(answer, results=(told,)), tmp_path / "answer.png")
         assert said in drawn[-1].label
+
+
+@pytest.mark.parametrize(
+    ("kind", "score", "verdict", "head", "end"),
+    [
+        ("similar", 0.087, None, "1.  similar  0.087  long-1.mkv  ", "  not verified"),
+        (
+            *("copy", 1.0, "match", "1.  copy  1.000  (verdict: match)  long-1.mkv  "),
+            "  not verified  (0.004 without the verdict)",
+        ),
+        ("similar", 0.05, "no-match", "1.  similar  0.050  (verdict: no-match)  ", "  not verified"),
+    ],
+)
+def test_captions_show_the_score_and_the_verdict_of_the_table(
+    library: Library,
+    tmp_path: Path,
+    drawn: list[PictureRow],
+    kind: ResultKind,
+    score: float,
+    verdict: Decision | None,
+    head: str,
+    end: str,
+) -> None:
+    query = written(tmp_path / "query.mkv", Clip(library.clips["long-1"].frames[100:150], 10))
+    answer = library.ask(query, min_score=0.5)
+    (result,) = answer.results
+    unsure = replace(result.matches[0], score=0.004, verified=None)
+    told = replace(result, kind=kind, score=score, verdict=verdict, matches=(unsure,))
+    write_answer(replace(answer, results=(told,)), tmp_path / "answer.png")
+    assert drawn[-1].label.startswith(head)
+    assert drawn[-1].label.endswith(end)
 
 
 def test_answer_without_results_shows_the_query(library: Library, tmp_path: Path) -> None:
