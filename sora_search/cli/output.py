@@ -195,7 +195,12 @@ def answer_lines(
 def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bool) -> list[Text]:
     if not answer.results:
         return [Text("nothing found")]
-    lines = [Text(f"{'rank':>4}  {'score':>5}  {'kind':<7}  {'covered':>7}  file", style="bold")]
+    lines = []
+    if all(result.kind == "similar" for result in answer.results):
+        # Without it the first rank reads as if it were the video that was looked for.
+        lines.append(Text("no copy found; similar videos:"))
+    head = f"{'rank':>4}  {'score':>5}  {'kind':<7}  {'covered':>7}  file"
+    lines.append(Text(head, style="bold"))
     for rank, result in enumerate(answer.results, start=1):
         line = Text(f"{rank:>4}  {result.score:>5.3f}  ")
         line.append(f"{result.kind:<7}", style="green" if result.kind == "copy" else "")

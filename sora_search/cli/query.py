@@ -151,7 +151,10 @@ def query_command(
     """Find the indexed videos that each VIDEO came from or looks like, with the seconds that match.
 
     A result is a `copy` when both show the same footage, however edited, and `similar`
-    otherwise. VIDEO need not be in the index.
+    otherwise. `covered` is the share of VIDEO's seconds that the result shows too, as far as
+    frames do not say otherwise. Seconds that are `shared with N other videos` stand in so many
+    more indexed videos, as an intro does, and count less the more there are. VIDEO need not be
+    in the index.
     """
     set_up_logging(verbose=verbose, quiet=quiet)
     shared = load_shared(config_file, index=index, model=model, device=device)

@@ -65,6 +65,12 @@ def test_what_can_be_chosen_is_listed():
         assert name in sora_search("model", "evaluate", "-h").stdout
 
 
+def test_words_of_the_answer_are_explained():
+    shown = " ".join(sora_search("query", "-h").stdout.split())
+    for word in ("`copy`", "`similar`", "`covered`", "`shared with N other videos`"):
+        assert word in shown
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_appears_in_the_readme(command):
     assert re.search(rf"^sora-search {' '.join(command)}\b", README, re.MULTILINE)

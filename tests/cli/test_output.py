@@ -188,6 +188,18 @@ def test_an_explanation_says_what_was_compared(num_cells, said):
     assert lines[-1].strip() == f"all agree ({numbers})"
 
 
+def test_where_nothing_is_a_copy_that_is_said_first():
+    said = "no copy found; similar videos:"
+    for results, is_said in (((PICTURE,), True), ((COPY, PICTURE), False)):
+        answer = SearchAnswer(QUERY, results)
+        paths = {"file:///v.mp4": "v.mp4", "file:///w.mp4": "w.mp4"}
+        first, *others = [line.plain for line in answer_lines(answer, paths)]
+        assert (first == said) is is_said
+        assert said not in others
+    headed = answer_lines(SearchAnswer(QUERY, (PICTURE,)), {PICTURE.uri: "v.mp4"}, head="clip.mp4")
+    assert [line.plain for line in headed[:2]] == ["query clip.mp4", said]
+
+
 def test_an_empty_answer_says_so():
     assert [line.plain for line in answer_lines(SearchAnswer(QUERY, ()), {})] == ["nothing found"]
 
