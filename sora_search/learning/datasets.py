@@ -84,6 +84,8 @@ class ClipDataset:
     def from_csv(cls, path: Path | str, *, splits: Sequence[str] = ()) -> "ClipDataset":
         """The rows of a manifest, only those of `splits` where it is not empty.
 
+        Where no row says its split all are of `train`.
+
         Raises:
             ConfigError: If the file has no column `path`, or no row is left.
         """
@@ -103,6 +105,8 @@ class ClipDataset:
             )
             for row in rows
         )
+        if not any(clip.split for clip in every) and "train" in splits:
+            splits = ()
         clips = tuple(clip for clip in every if not splits or clip.split in splits)
         if not clips:
             raise ConfigError(f"no row of {str(path)!r} is in split {' or '.join(splits)}")

@@ -44,6 +44,23 @@ def test_a_manifest_chooses_rows_by_split(folder: Path) -> None:
         ClipDataset.open(folder, splits=["test"])
 
 
+@pytest.mark.parametrize(
+    ("text", "num"),
+    [
+        ("path\n0.mkv\n1.mkv\n", 2),
+        ("path,split\n0.mkv,\n1.mkv,\n", 2),
+        ("path,split\n0.mkv,train\n1.mkv,\n", 1),
+    ],
+)
+def test_rows_that_say_no_split_are_to_learn_from_where_none_does(
+    folder: Path, text: str, num: int
+) -> None:
+    (folder / "manifest.csv").write_text(text)
+    assert len(ClipDataset.open_apart(folder, splits=["train"])) == num
+    with pytest.raises(ConfigError, match="in split val"):
+        ClipDataset.open(folder, splits=["val"])
+
+
 def test_a_file_in_two_splits_is_refused_by_its_content(folder: Path) -> None:
     shutil.copy(folder / "0.mkv", folder / "renamed.mkv")
     rows = ["path,split", "0.mkv,train", "1.mkv,val", "gone.mkv,val"]
