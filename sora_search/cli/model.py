@@ -357,9 +357,11 @@ def evaluate_command(
         typer.Option(
             "--suite",
             metavar="NAME",
-            help="What to measure: actions, labels, copies, hard, disturbances; may be repeated.",
+            help="What to measure: actions, labels, copies, hard, disturbances; may be repeated "
+            "(default: copies, and actions and labels where clips have labels of these).",
+            show_default=False,
         ),
-    ] = ["actions", "labels", "copies"],  # noqa: B006
+    ] = [],  # noqa: B006
     split: Annotated[
         list[str],
         typer.Option(
@@ -412,12 +414,12 @@ def evaluate_command(
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit must be at least 1, it is {limit}")
     encoder = ss.load_encoder(shared.model, device=shared.device)
-    logger.info("measuring %s: %s", encoder.model_id, ", ".join(suite))
+    logger.info("measuring %s: %s", encoder.model_id, ", ".join(suite) or "what can be")
     with shown_progress(quiet=quiet) as on_progress:
         report = evaluate(
             encoder,
             data,
-            suites=suite,
+            suites=suite or None,
             asked=split,
             limit=limit,
             seed=seed,

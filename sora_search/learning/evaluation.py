@@ -5,7 +5,8 @@ chance would score, and the standard error when whole groups (probes) or cluster
 (copies) are drawn again. The suites:
 
     actions       UCF clips outside of train against all of them, own group left out
-    labels        labelled val clips against val and train: for choosing between models
+    labels        labelled val clips against val and train: for choosing between models; of
+                  labels that are none of those it was made for, all
     copies        the 20 usual edits of val and eval clips against these and those of train
     hard          the 16 hard edits, without train in the gallery: carriers come from it
     disturbances  the same with 5 disturbances at 5 strengths, and actions under each
@@ -52,6 +53,9 @@ HELD_OUT: tuple[str, ...] = ("val", "eval")
 #: What the labels of the two probes begin with.
 ACTION_LABELS = ("ucf:",)
 CHOOSING_LABELS = ("ucf:", "fight:", "golf", "sky:")
+
+#: Labels that a refusal names, for an example.
+_MAX_NAMED = 5
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 Embed = Callable[[FrameBatch, float], NDArray[np.float32]]
@@ -146,7 +150,7 @@ def evaluate(
     encoder: FileEncoder,
     data: Path | str | Sequence[Path | str],
     *,
-    suites: Sequence[str] = ("actions", "labels", "copies"),
+    suites: Sequence[str] | None = None,
     asked: Sequence[str] = HELD_OUT,
     limit: int | None = None,
     copy_weights: tuple[float, float] = VIEWS["both"],
@@ -160,7 +164,8 @@ def evaluate(
     Args:
         encoder: The model.
         data: A folder with a `manifest.csv`, such a file, or any folder of videos; or several.
-        suites: Of `SUITES`.
+        suites: Of `SUITES`; None takes copies, and actions and labels where there are labels
+            for them.
         asked: The splits of whose clips copies are made. The gallery is these, val and train.
         limit: Make copies of so many clips only, spread over the clusters; the gallery
             stays whole.
@@ -172,15 +177,20 @@ def evaluate(
         on_progress: Told after each clip.
 
     Raises:
-        ConfigError: If there is nothing to measure on.
+        ConfigError: If there is nothing to measure on, or no clip has labels of a suite that
+            was named.
         ValueError: If a suite is unknown or the weights do not add up to 2.
     """
-    if unknown := set(suites) - set(SUITES):
+    if unknown := set(suites or ()) - set(SUITES):
         raise ValueError(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
     if not np.isclose(sum(copy_weights), 2.0) or min(copy_weights) < 0:
         raise ValueError(f"weights must not be negative and add up to 2, got {copy_weights=}")
     began_s = time.monotonic()
     corpus = _Corpus.open([data] if isinstance(data, Path | str) else data, asked)
+    if suites is None:
+        suites = ("actions", "labels", "copies")
+    else:
+        corpus.require_labels(suites)
     measuring = _Measuring(encoder, corpus, seed, jobs, cache_dir, on_progress)
     measuring.encode_originals(suites)
     probes = measuring.probes(suites)
@@ -218,6 +228,26 @@ class _Corpus:
     def open(cls, places: Sequence[Path | str], asked: Sequence[str]) -> "_Corpus":
         return cls([clip for place in places for clip in ClipDataset.open(place)], asked)
 
+    def require_labels(self, suites: Sequence[str]) -> None:
+        """Refuse a suite of which nothing could be measured, before the work and not after it.
+
+        Raises:
+            ConfigError: If no clip has a label of one of `suites`.
+        """
+        known = list(dict.fromkeys(clip.label for clip in self._clips if clip.label))
+        there = ", ".join(known[:_MAX_NAMED]) + (", ..." if len(known) > _MAX_NAMED else "")
+        if "labels" in suites and not self.choosing[0]:
+            raise ConfigError(
+                f"--suite labels: none of {len(self._clips)} clips has a label and is of split val"
+                f" (labels: {there or 'none'})"
+            )
+        if "actions" in suites and not self.actions[0]:
+            instead = "use --suite labels" if known else "use --suite copies, which needs none"
+            raise ConfigError(
+                f"--suite actions: none of {len(self._clips)} clips has a label of this suite,"
+                f" {', '.join(ACTION_LABELS)}... (labels: {there or 'none'}): {instead}"
+            )
+
     def _labelled(self, beginnings: tuple[str, ...], *splits: str) -> list[Clip]:
         return [c for c in self._clips if c.label.startswith(beginnings) and c.split in splits]
 
@@ -231,11 +261,11 @@ class _Corpus:
 
     @property
     def choosing(self) -> tuple[list[Clip], list[Clip]]:
-        """Queries and gallery."""
-        return (
-            self._labelled(CHOOSING_LABELS, "val"),
-            self._labelled(CHOOSING_LABELS, "val", "train"),
-        )
+        """Queries and gallery; of clips with labels of their own, all of these."""
+        own = tuple({clip.label for clip in self._clips if clip.label})
+        is_known = any(label.startswith(CHOOSING_LABELS) for label in own)
+        beginnings = CHOOSING_LABELS if is_known else own
+        return self._labelled(beginnings, "val"), self._labelled(beginnings, "val", "train")
 
 
 class _Measuring:

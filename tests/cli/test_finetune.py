@@ -85,11 +85,14 @@ def test_the_file_is_a_model_for_every_command(
     assert refused.exit_code == 4
     assert model_id in refused.stderr
 
-    measured = printed_json(
-        *("model", "evaluate", "--data", tmp_path / "videos", "--suite", "actions"),
-        *("-j1", "--json", "--model", path),
-    )
+    (tmp_path / "videos/manifest.csv").write_text("path,label\n0.mkv,red\n1.mkv,red\n")
+    evaluate = ("model", "evaluate", "--data", tmp_path / "videos", "--json", "--model", path)
+    measured = printed_json(*evaluate, "--suite", "labels", "-j1")
     assert measured["model_id"] == model_id
+    assert [row["num_queries"] for row in measured["probes"]["labels"]] == [2, 2, 2]
+    unknown = sora_search(*evaluate, "--suite", "actions")
+    assert (unknown.exit_code, unknown.stdout) == (2, "")
+    assert "(labels: red): use --suite labels" in unknown.stderr
 
     listed = printed_json("model", "list", path.parent, "--json")["models"]
     assert listed[-1] == {"name": str(path), "model_id": model_id}

@@ -119,6 +119,23 @@ def test_a_plain_folder_is_measured_as_a_whole(data_dir, tmp_path):
         evaluate(PixelEncoder(), tmp_path, suites=["nonsense"])
 
 
+def test_labels_that_a_suite_does_not_know_are_refused_and_those_of_a_user_measured(
+    data_dir, tmp_path
+):
+    for i in range(4):
+        (tmp_path / f"{i}.mkv").symlink_to(data_dir / f"{i}.mkv")
+    rows = [f"{i}.mkv,{'ab'[i % 2]},g{i}" for i in range(4)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,label,group", *rows]))
+    with pytest.raises(ConfigError, match=r"4 clips .* \(labels: a, b\): use --suite labels"):
+        evaluate(PixelEncoder(), tmp_path, suites=["actions", "copies"])
+    (both, *_) = evaluate(PixelEncoder(), tmp_path, suites=["labels"]).probes["labels"]
+    assert (both.num_queries, both.num_gallery) == (4, 4)
+    (tmp_path / "manifest.csv").unlink()
+    for suite in ("actions", "labels"):
+        with pytest.raises(ConfigError, match=r"4 clips .* \(labels: none\)"):
+            evaluate(PixelEncoder(), tmp_path, suites=[suite])
+
+
 def test_report_is_easy_to_print_and_to_write(data_dir):
     report = evaluate(PixelEncoder(), data_dir, suites=["actions", "copies"], limit=2)
     tables = list(report.tables())
