@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,10 +138,21 @@ def require_parent(save: Path) -> None:
     """Refuse a picture that has no folder to lie in, before the work and not after it.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is none, or it cannot be written.
     """
     if not save.parent.is_dir():
         raise ConfigError(f"--save {str(save)!r}: there is no folder {str(save.parent)!r}")
+    require_writable(save, save.parent)
+
+
+def require_writable(save: Path, folder: Path) -> None:
+    """The same for a folder that is there.
+
+    Raises:
+        ConfigError: If no file can be made in it.
+    """
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"--save {str(save)!r}: the folder {str(folder)!r} cannot be written")
 
 
 def require_paths(paths: list[Path]) -> None:
@@ -158,7 +170,8 @@ def require_picture(save: Path) -> None:
     """Refuse what cannot become a picture, before the work and not after it.
 
     Raises:
-        ConfigError: If its suffix is none of a picture, or it has no folder to lie in.
+        ConfigError: If its suffix is none of a picture, or it has no folder to lie in, or none
+            that can be written.
     """
     if save.suffix.lower() not in PICTURE_SUFFIXES:
         raise ConfigError(f"--save {str(save)!r} must end in {', '.join(PICTURE_SUFFIXES)}")

@@ -25,6 +25,7 @@ from sora_search.cli.options import (
     parse_time,
     require_files,
     require_parent,
+    require_writable,
     set_up_logging,
 )
 from sora_search.cli.output import (
@@ -275,7 +276,8 @@ def _picture_places(save: Path | None, videos: Sequence[Path]) -> list[Path]:
     It is found out before the search, not after it, that a picture cannot be written.
 
     Raises:
-        ConfigError: If `save` is neither a picture nor a folder, or one picture for many queries.
+        ConfigError: If `save` is neither a picture nor a folder, or one picture for many queries,
+            or its folder cannot be written.
     """
     if save is None:
         return []
@@ -289,7 +291,9 @@ def _picture_places(save: Path | None, videos: Sequence[Path]) -> list[Path]:
         if save.exists() and any(save.samefile(video) for video in videos):
             raise ConfigError(f"--save {str(save)!r} is the query itself: name another picture")
         return [save]
-    if not save.is_dir():
+    if save.is_dir():
+        require_writable(save, save)
+    else:
         if save.suffix or save.exists():
             raise ConfigError(
                 f"--save {str(save)!r} must end in {', '.join(PICTURE_SUFFIXES)}, or be a folder"

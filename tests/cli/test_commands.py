@@ -481,6 +481,22 @@ def test_1_when_the_picture_cannot_be_written_and_the_answer_is_there(indexed, t
     assert "folder.jpg" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["locked/answer.jpg", "locked/answers", "locked"])
+def test_2_when_the_picture_has_a_folder_that_cannot_be_written(
+    indexed, tmp_path, monkeypatch, name
+):
+    (tmp_path / "locked").mkdir()
+    # Root, who may run the tests, may write anywhere.
+    locked = (os.fspath(tmp_path / "locked"), os.W_OK)
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: (os.fspath(path), mode & os.W_OK) != locked
+    )
+    result = sora_search("query", "clip.mp4", "--save", tmp_path / name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    said = f"the folder {str(tmp_path / 'locked')!r} cannot be written\n"
+    assert result.stderr == f"error: --save {str(tmp_path / name)!r}: {said}"
+
+
 def test_a_folder_without_videos_is_no_failure(place):
     Path("empty").mkdir()
     result = sora_search("index", "empty")
