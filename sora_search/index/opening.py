@@ -38,7 +38,7 @@ def lock_folder(folder: Path, *, create: bool, wait: bool) -> IndexLock:
             folder.mkdir(parents=True, exist_ok=True)
         return IndexLock(folder / LOCK_NAME, wait=wait)
     except OSError as error:
-        raise _unwritable(error, folder) from error
+        raise _unwritable(error, folder, is_new=create) from error
 
 
 def open_writable(folder: Path, encoder: VideoEncoder | None) -> Catalog:
@@ -130,12 +130,14 @@ def _sampling_of(encoder: VideoEncoder) -> dict[str, Any]:
     return {}
 
 
-def _unwritable(error: OSError, folder: Path) -> OSError:
+def _unwritable(error: OSError, folder: Path, *, is_new: bool) -> OSError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        # What changes an index that is there is of no use in another one.
+        advice = "make its folder writable"
+        if is_new:
+            advice += ", or choose another with --index DIR"
         return PermissionError(
-            error.errno,
-            "the index cannot be written: choose another folder with --index DIR",
-            os.fspath(folder),
+            error.errno, f"the index cannot be written: {advice}", os.fspath(folder)
         )
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return NotADirectoryError(

@@ -299,7 +299,7 @@ def test_verdicts_in_a_folder_that_cannot_be_written_and_by_a_user_without_a_nam
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [
         "{1: 'no-match'} ['ann']",
-        "the index cannot be written: choose another folder with --index DIR",
+        "the index cannot be written: make its folder writable",
         "2 your user has no name: say who decides with --by NAME",
         "1",
     ]
