@@ -39,6 +39,7 @@ from sora_search.index.records import Verdict as Verdict
 from sora_search.index.vector_index import rounded
 from sora_search.index.verdict_log import VerdictLog
 from sora_search.media.probing import uri_of
+from sora_search.sora.adapter import SUFFIX, adapted_name
 
 
 class VideoIndex:
@@ -223,11 +224,17 @@ class VideoIndex:
             IndexIncompatibleError: If they come from another model.
         """
         if not self._is_of(encoder):
+            base, where = adapted_name(self.model_id), "with --model NAME|PATH"
+            if base is not None:  # where its file lies the index cannot know
+                where = (
+                    f"(an adapter of {base}) with --model FILE{SUFFIX}, which `sora-search model"
+                    " list DIR` finds by its id"
+                )
             raise IndexIncompatibleError(
                 f"the index at {str(self.path)!r} was made by the model {self.model_id}, this is "
-                f"{encoder.model_id}: use that model, name another folder with --index DIR, or "
-                "embed the videos again with `sora-search index PATH --rebuild`, which keeps "
-                "their ids and all verdicts"
+                f"{encoder.model_id}: use that model {where}, name another folder with "
+                "--index DIR, or embed the videos again with `sora-search index PATH --rebuild`, "
+                "which keeps their ids and all verdicts"
             )
 
     def _is_of(self, encoder: VideoEncoder) -> bool:

@@ -27,6 +27,7 @@ from sora_search.sora.files import replace_file
 SUFFIX = ".safetensors"
 _FORMAT = "sora-search adapter 1"
 _TENSOR = "meaning"
+_ADAPTED = "-adapted-"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +58,7 @@ class Adapter:
         """Name of the model, and a digest of its id and of what was learned."""
         digest = hashlib.sha256(f"{self.base_model_id} {self.meaning.shape} ".encode())
         digest.update(np.ascontiguousarray(self.meaning).tobytes())
-        return f"{self.base_model_id.rpartition('-')[0]}-adapted-{digest.hexdigest()[:12]}"
+        return f"{self.base_model_id.rpartition('-')[0]}{_ADAPTED}{digest.hexdigest()[:12]}"
 
     @property
     def matrix(self) -> NDArray[np.float32]:
@@ -67,6 +68,18 @@ class Adapter:
     def apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Vectors ``(..., D)`` of the model as the adapted model has them."""
         return adapted(vectors, self.meaning)
+
+
+def adapted_name(model_id: str) -> str | None:
+    """Name of the model that an adapted one belongs to, by its id; None for a whole model.
+
+    Example:
+        >>> adapted_name("sora-small-adapted-0123456789ab")
+        'sora-small'
+        >>> adapted_name("sora-small-0123456789ab")
+    """
+    name, separator, _ = model_id.rpartition(_ADAPTED)
+    return name if separator else None
 
 
 def adapted(vectors: NDArray[np.float32], meaning: NDArray[np.float16]) -> NDArray[np.float32]:

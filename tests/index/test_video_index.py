@@ -45,6 +45,7 @@ from sora_search.index.catalog import CATALOG_NAME
 from sora_search.index.manifest import MANIFEST_NAME, read_manifest
 from sora_search.index.vector_index import BruteForceIndex
 from sora_search.index.video_index import VideoIndex
+from sora_search.sora.adapter import Adapter
 
 
 def opened(path: Path) -> VideoIndex:
@@ -521,6 +522,14 @@ def test_an_index_of_another_model_says_what_to_do(tmp_path):
         with pytest.raises(IndexIncompatibleError, match="sora-search index PATH --rebuild"):
             opening()
     opened(tmp_path).close()  # the lock is free
+
+
+def test_an_index_of_an_adapted_model_says_that_its_file_is_needed(tmp_path):
+    adapter = Adapter("made", "made-000000000000", np.zeros((4, 4), np.float16))
+    VideoIndex.open_or_create(tmp_path, encoder=MadeEncoder(adapter.model_id)).close()
+    said = rf"{adapter.model_id}.* \(an adapter of made\) with --model FILE.safetensors"
+    with pytest.raises(IndexIncompatibleError, match=said):
+        VideoIndex.open(tmp_path, encoder=MadeEncoder())
 
 
 def test_an_index_rebuilt_for_another_model_keeps_ids_names_and_verdicts(tmp_path):
