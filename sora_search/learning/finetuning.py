@@ -38,11 +38,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sora_search.datatypes import OnProgress, Progress
-from sora_search.errors import ConfigError, TrainingError
+from sora_search.errors import ConfigError, MediaError, TrainingError
 from sora_search.learning import metrics
 from sora_search.learning.datasets import Clip, ClipDataset
 from sora_search.learning.losses import label_contrast
 from sora_search.learning.viewing import Lesson, ViewRows, look
+from sora_search.media.probing import probe
 from sora_search.sora.adapter import Adapter, adapted
 from sora_search.sora.checkpoint import load_card, model_paths, resolve_model
 from sora_search.sora.encoder import EncoderSpec
@@ -118,13 +119,20 @@ class HeldOutFigures:
 
         Few queries change their first answer, so rank 1 alone often cannot tell.
         """
-        gains = (
-            (self.rank_1_after - self.rank_1_before, self.rank_1_error),
-            (self.mean_ap_after - self.mean_ap_before, self.mean_ap_error),
-        )
-        if any(gain < -error for gain, error in gains):
+        if any(gain < -error for _, gain, error in self._gains()):
             return "worse"
-        return "better" if any(gain > error for gain, error in gains) else "no clear gain"
+        return "better" if self.risen else "no clear gain"
+
+    @property
+    def risen(self) -> tuple[str, ...]:
+        """Which of both figures rose by more than their standard error, by name."""
+        return tuple(name for name, gain, error in self._gains() if gain > error)
+
+    def _gains(self) -> tuple[tuple[str, float, float], ...]:
+        return (
+            ("rank 1", self.rank_1_after - self.rank_1_before, self.rank_1_error),
+            ("mAP", self.mean_ap_after - self.mean_ap_before, self.mean_ap_error),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +183,19 @@ class FinetuneReport:
             f"  {held_out.num_queries} queries of {held_out.num_groups} groups, "
             f"chance {100 * held_out.chance:.1f}"
         )
-        yield {
-            "better": "it helps",
-            "no clear gain": f"no clear gain: {self.base_model_id} may serve as well",
-            "worse": f"it does not help: stay with {self.base_model_id}",
-        }[held_out.verdict]
+        if held_out.verdict == "better":
+            yield f"it helps: {_risen(held_out.risen)}"
+        elif held_out.verdict == "worse":
+            yield f"it does not help: stay with {self.base_model_id}"
+        else:
+            yield f"no clear gain: {self.base_model_id} may serve as well"
+
+
+def _risen(names: Sequence[str]) -> str:
+    if len(names) > 1:
+        return f"{' and '.join(names)} rise"
+    other = "mAP" if names[0] == "rank 1" else "rank 1"
+    return f"{names[0]} rises, {other} shows no clear change"
 
 
 def _change(before: float, after: float, error: float) -> str:
@@ -269,7 +285,11 @@ def _lesson(dataset: ClipDataset) -> tuple[Lesson, list[Clip]]:
     labeled = [clip for clip in dataset if clip.label]
     clips = labeled or list(dataset)
     if len(clips) < MIN_CLIPS:
-        raise ConfigError(_too_few(len(clips), "with a label" if labeled else "to learn from"))
+        unreadable = [repr(clip.path.name) for clip in clips if not _is_readable(clip.path)]
+        what = "with a label" if labeled else "to learn from"
+        if unreadable:
+            what += f" ({len(unreadable)} more cannot be read: {', '.join(unreadable)})"
+        raise ConfigError(_too_few(len(clips) - len(unreadable), what))
     if not labeled:
         return "edits", clips
     groups: dict[str, set[str]] = {}
@@ -284,6 +304,14 @@ def _lesson(dataset: ClipDataset) -> tuple[Lesson, list[Clip]]:
     if max(map(len, groups.values())) > 1:
         return "labels", clips
     return "edits", list(dataset)
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        probe(path)
+    except (MediaError, OSError):
+        return False
+    return True
 
 
 def _too_few(num: int, what: str) -> str:

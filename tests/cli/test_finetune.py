@@ -124,7 +124,10 @@ def test_without_labels_edits_are_learned_and_the_result_is_told(
     [
         ("path,label\n" + "".join(f"{i}.mkv,red\n" for i in range(9)), "have the label 'red'"),
         ("path,label\n0.mkv,red\n1.mkv,blue\n", "2 clips with a label: at least 8"),
-        ("path\n0.mkv\n", "1 clips to learn from"),
+        (
+            "path\n0.mkv\nbad.mp4\nnone.mkv\n",
+            "1 clips to learn from (2 more cannot be read: 'bad.mp4', 'none.mkv'): at least 8",
+        ),
         ("file\n0.mkv\n", "no column 'path'"),
         ("path\n" + "none.mkv\n" * 9, "0 clips can be read"),
     ],
@@ -132,9 +135,9 @@ def test_without_labels_edits_are_learned_and_the_result_is_told(
 def test_2_when_there_is_nothing_to_learn(
     folder: Path, tmp_path: Path, manifest: str, said: str
 ) -> None:
-    (tmp_path / "data.csv").write_text(manifest)
+    (folder / "data.csv").write_text(manifest)
     path = tmp_path / "mine.safetensors"
-    result = sora_search("model", "finetune", "--data", tmp_path / "data.csv", "-o", path, "-j1")
+    result = sora_search("model", "finetune", "--data", folder / "data.csv", "-o", path, "-j1")
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
     assert not path.exists()
