@@ -408,6 +408,7 @@ class IndexReport:
 
     Attributes:
         num_added: New, with a content that no other has.
+        num_rebuilt: Of a content that the index knew with vectors of another model alone.
         num_changed: With another content than before.
         num_moved: With the content of a file that is gone.
         num_unchanged: As they were.
@@ -421,6 +422,7 @@ class IndexReport:
     """
 
     num_added: int = 0
+    num_rebuilt: int = 0
     num_changed: int = 0
     num_moved: int = 0
     num_unchanged: int = 0

@@ -120,6 +120,7 @@ def exit_code_of(report: ss.IndexReport) -> ExitCode:
     """0 when all went well, 3 when some files failed, 1 when all did."""
     num_good = (
         report.num_added
+        + report.num_rebuilt
         + report.num_changed
         + report.num_moved
         + report.num_unchanged

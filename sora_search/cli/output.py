@@ -224,6 +224,7 @@ def report_lines(report: IndexReport, paths: Sequence[Path]) -> list[str]:
     """What a run of indexing over `paths` did; the failures are listed by the caller."""
     counts = {
         "added": report.num_added,
+        "embedded again": report.num_rebuilt,
         "changed": report.num_changed,
         "moved": report.num_moved,
         "unchanged": report.num_unchanged,

@@ -193,6 +193,15 @@ class Catalog:
         with self.reading() as session:
             return {state.uri: state for state in _read_file_states(session)}
 
+    def content_ids_of_other_models(self) -> set[str]:
+        """The contents whose vectors are not seen any more, for another model made them."""
+        with self.reading() as session:
+            model_id = select(StateRow.model_id).scalar_subquery()
+            others = select(VectorsRow.content).where(VectorsRow.model_id != model_id)
+            return set(
+                session.scalars(select(ContentRow.content_id).where(ContentRow.id.in_(others)))
+            )
+
     def touch_file(self, uri: str, size_bytes: int, mtime_ns: int, content_id: str) -> None:
         """Say that a file is there and holds a known content.
 

@@ -9,7 +9,7 @@ from there.
 import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +62,7 @@ def index_videos(
     Files that are gone from a given folder are marked missing, unless the folder cannot
     be read in full or looks like a drive that is not mounted; of a video that has another
     file the name that is gone is dropped. Every file found counts once in the report: added,
-    changed, moved, unchanged, another name of a known content, or failed.
+    rebuilt, changed, moved, unchanged, another name of a known content, or failed.
 
     Args:
         index: Open for writing, made with the same model.
@@ -142,6 +142,7 @@ class _Run:
     save_every_s: float
     states: Mapping[str, FileState] = field(init=False)  # as they were at the start
     names: "_Names" = field(init=False)
+    outdated: Collection[str] = field(init=False)  # contents with vectors of another model alone
     counts: dict[str, int] = field(default_factory=dict)
     failures: list[VideoFailure] = field(default_factory=list)
     # Further names of a file that is being embedded, by the URI that is.
@@ -156,6 +157,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.states = self.index.file_states()
         self.names = _Names(self.states.values())
+        self.outdated = self.index.content_ids_of_other_models()
 
     def sort_out(self, found: FoundFiles) -> list[EmbedTask]:
         """Settle what needs no reading; the rest as tasks, the largest first."""
@@ -300,7 +302,8 @@ class _Run:
                 )
             )
         self.tracker.finish(video.task, video.info.duration_s)
-        self._count("changed" if is_change else "added", uri)
+        is_known = video.content_id in self.outdated
+        self._count("rebuilt" if is_known else "changed" if is_change else "added", uri)
         self._name_aliases(uri, video.size_bytes, video.mtime_ns, video.content_id)
         for other in self.held_back.pop(video.content_id, []):
             self._recognize(other)

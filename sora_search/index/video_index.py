@@ -354,6 +354,10 @@ class VideoIndex:
         """What is known of all files, by uri: one read instead of one a file."""
         return self._catalog.file_states()
 
+    def content_ids_of_other_models(self) -> set[str]:
+        """The contents that wait for vectors of this model; see `rebuild` of `open_or_create`."""
+        return self._catalog.content_ids_of_other_models()
+
     def verdicts(self, query: Path | str | None = None) -> list[Verdict]:
         """The log of what people decided, or what of it is about a query file, oldest first.
 

@@ -34,6 +34,7 @@ def test_index_reports_on_stdout_and_is_quick_the_second_time(place):
     assert printed_json("index", "videos", "-j1", "--json") == {
         "schema": 1,
         "num_added": 0,
+        "num_rebuilt": 0,
         "num_changed": 0,
         "num_moved": 0,
         "num_unchanged": 3,
@@ -432,7 +433,12 @@ def test_4_for_an_index_of_another_model_which_rebuild_embeds_again(place):
         result = sora_search(*command)
         assert result.exit_code == 4
         assert "`sora-search index PATH --rebuild`" in result.stderr
-    assert printed_json("index", "videos", "--rebuild", "-j1", "--json")["num_added"] == 3
+    shutil.copyfile("clip.mp4", "videos/new.mp4")
+    rebuilt = sora_search("index", "videos", "--rebuild", "-j1")
+    assert rebuilt.stdout.startswith("1 file added, 3 embedded again\n")
+    Path("videos/new.mp4").unlink()
+    report = printed_json("index", "videos", "--prune", "-j1", "--json")
+    assert (report["num_rebuilt"], report["num_unchanged"]) == (0, 3)
     assert printed_json("query", "clip.mp4", "--json")["results"][0]["kind"] == "copy"
     with ss.VideoIndex.open("index_data") as index:
         assert {video.uris: video.video_id for video in index.videos()} == ids
