@@ -1,6 +1,7 @@
 """How commands present themselves: usage and help by the names that their options declare."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -40,12 +41,26 @@ class SoraCommand(TyperCommand):
                     formatter.write_dl(records)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
-        """Parse the command line; what is wrong with a value is said without the type of error."""
+        """Parse the command line; what is wrong with a value is said without the type of error.
+
+        Where a file is taken for an option it is said how to name it.
+        """
+        words = list(args)  # parsing takes them away
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")
+            error.message = error.message.removeprefix("Value error, ") + _file_hint(words)
             raise
+        except Exception as error:
+            # What is raised for an unknown option has no public name.
+            if hasattr(error, "option_name") and (hint := _file_hint(words)):
+                ctx.fail(f"{error}{hint}")
+            raise
+
+
+def _file_hint(words: Sequence[str]) -> str:
+    files = [word for word in words if word.startswith("-") and Path(word).is_file()]
+    return f"; to name the file write ./{files[0]}" if files else ""
 
 
 class SoraTyper(typer.Typer):

@@ -574,6 +574,19 @@ def test_2_when_a_video_is_not_in_the_index(indexed, command, name):
     assert printed_json("info", "--json")["num_videos"] == 3
 
 
+@pytest.mark.parametrize("name", ["-train.mp4", "-k9.mp4"])
+def test_2_for_a_file_that_reads_like_an_option_with_how_to_name_it(
+    indexed, tmp_path, monkeypatch, name
+):
+    shutil.copyfile("clip.mp4", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    result = sora_search("query", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"; to name the file write ./{name}\n" in result.stderr
+    assert sora_search("query", f"./{name}", "-k1").exit_code == 0
+    assert "name the file" not in sora_search("query", "-x", "clip.mp4").stderr
+
+
 def test_2_for_a_folder_as_the_query(indexed):
     result = sora_search("query", "videos")
     assert result.exit_code == 2
