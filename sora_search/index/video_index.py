@@ -277,6 +277,10 @@ class VideoIndex:
             video_id = self._catalog.video_id_of(content_id=text)
         if video_id is None and text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS:
             return self.video(int(text))
+        if video_id is None and os.path.isdir(text):
+            raise VideoNotIndexedError(
+                f"{text!r} is a folder: name the videos in it, as in {os.path.join(text, '*')}"
+            )
         if video_id is None:
             raise VideoNotIndexedError(
                 f"{text!r} is not in the index at {str(self.path)!r}: "

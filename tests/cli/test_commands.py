@@ -587,6 +587,17 @@ def test_2_for_a_file_that_reads_like_an_option_with_how_to_name_it(
     assert "name the file" not in sora_search("query", "-x", "clip.mp4").stderr
 
 
+@pytest.mark.parametrize(
+    "command", [["info"], ["remove", "1"], ["verdict", "add", "clip.mp4"]], ids=" ".join
+)
+def test_2_for_a_folder_as_a_video_of_the_index(indexed, command):
+    decision = ["match"] if command[0] == "verdict" else []
+    result = sora_search(*command, "videos", *decision)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "error: 'videos' is a folder: name the videos in it, as in videos/*\n"
+    assert printed_json("info", "--json")["num_videos"] == 3
+
+
 def test_2_for_a_folder_as_the_query(indexed):
     result = sora_search("query", "videos")
     assert result.exit_code == 2
