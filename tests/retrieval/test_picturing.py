@@ -151,7 +151,7 @@ def test_captions_say_what_the_table_says(
             *("copy", 1.0, "match", "1.  copy  1.000  (verdict: match)  long-1.mkv  "),
             "  not verified  (0.004 without the verdict)",
         ),
-        ("similar", 0.05, "no-match", "1.  similar  0.050  (verdict: no-match)  ", "  not verified"),
+        ("similar", 0.05, "no-match", "1.  similar  0.050  (verdict: no-match)  ", "verified"),
     ],
 )
 def test_captions_show_the_score_and_the_verdict_of_the_table(
