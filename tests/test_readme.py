@@ -90,3 +90,11 @@ def test_the_make_targets_exist():
     assert {"demo", "test"} <= named
     for target in named:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_table_of_edits_shows_those_of_the_command_above_it():
+    pattern = r"^sora-search evaluate .*--edits (\S+) --queries (\d+)"
+    [(edits, num)] = re.findall(pattern, README, re.MULTILINE)
+    _, table = README.split("\nedit      n  rank 1 ")
+    rows = [line.split()[:2] for line in table.split("```")[0].splitlines()[1:]]
+    assert rows == [[edit, num] for edit in edits.split(",")]
