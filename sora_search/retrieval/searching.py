@@ -218,7 +218,7 @@ def search(
         for video_id, nearest in alike.items():
             closer[video_id] = [*nearest, *closer.get(video_id, ())]
         judged = judged_of(closer, alike, FURTHER_LOOKS)
-        matches = {**matches, **_confirmed(judged.matches)}
+        matches = _better_of(matches, _fitting(judged.matches))
         rejected = [*rejected, *judged.rejected]
     found = {
         video_id: FoundVideo(video_id, ranges[0].score, ranges)
@@ -254,13 +254,33 @@ def _is_found(match: Match) -> bool:
     return match.verified is not False and match.score >= FOUND_SCORE
 
 
-def _confirmed(judged: Mapping[int, list[Match]]) -> dict[int, list[Match]]:
-    """Of a closer look that sees many chance likenesses only what frames confirm."""
-    confirmed = {
-        video_id: [match for match in matches if match.verified]
+def _fitting(judged: Mapping[int, list[Match]]) -> dict[int, list[Match]]:
+    """Of a closer look, which sees many chance likenesses, only what frames do not refute."""
+    fitting = {
+        video_id: [match for match in matches if match.verified or _is_open(match)]
         for video_id, matches in judged.items()
     }
-    return {video_id: matches for video_id, matches in confirmed.items() if matches}
+    return {video_id: matches for video_id, matches in fitting.items() if matches}
+
+
+def _is_open(match: Match) -> bool:
+    """Whether the pictures fit over one another, and nothing tells takes of the scene apart."""
+    assert match.evidence is not None
+    return match.verified is None and match.evidence.edit is not None
+
+
+def _better_of(
+    matches: Mapping[int, list[Match]], others: Mapping[int, list[Match]]
+) -> dict[int, list[Match]]:
+    """Of each video the ranges that are surer."""
+
+    def score_in(side: Mapping[int, list[Match]], video_id: int) -> float:
+        return max((match.score for match in side.get(video_id, ())), default=-1.0)
+
+    return {
+        video_id: max(matches, others, key=lambda side: score_in(side, video_id))[video_id]
+        for video_id in {**matches, **others}
+    }
 
 
 def _own_video_ids(index: VideoIndex, query: Path | str) -> frozenset[int]:
