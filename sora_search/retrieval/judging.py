@@ -43,8 +43,8 @@ MAX_REFUTED_FIRST = 5
 MIN_CONFIRMED = 0.75
 """Where less of a range is confirmed, its halves are looked at too."""
 
-MIN_PART_S = 1.0
-"""Seconds of the query that are looked at alone."""
+MIN_HALF_S, MIN_REST_S = 2.0, 1.0
+"""Seconds of the query that are looked at alone: a half, and what confirmed parts leave."""
 
 REPETITION_MOTION = 0.1
 """How much less motion agrees where an exercise is done again: .75 beside 1.00, .76 beside .94."""
@@ -432,7 +432,7 @@ def _is_better(part: Verification, whole: Verification) -> bool:
 def _halves(sides: _Sides) -> list[_Sides]:
     """Both halves of a range, if they are long enough to be looked at alone."""
     query_span, video_span = sides
-    if query_span is None or video_span is None or query_span.duration_s < 2 * MIN_PART_S:
+    if query_span is None or video_span is None or query_span.duration_s < 2 * MIN_HALF_S:
         return []
     query_s, video_s = ((span.start_s + span.end_s) / 2 for span in (query_span, video_span))
     return [
@@ -448,7 +448,7 @@ def _left_of(whole: TimeSpan, told: Sequence[TimeSpan]) -> Iterator[TimeSpan]:
         starts_s.append(span.start_s)
         ends_s.append(max(ends_s[-1], span.end_s))
     for start_s, end_s in zip(ends_s, [*starts_s, whole.end_s], strict=True):
-        if end_s - start_s >= MIN_PART_S:
+        if end_s - start_s >= MIN_REST_S:
             yield TimeSpan(start_s, end_s)
 
 

@@ -103,7 +103,7 @@ MAX_REJECTIONS = 20
 MAX_LOADED = 100_000
 """Stored vectors kept for the next step of the search, 100 MB of them."""
 
-NUM_ALIKE_LOOKS, NUM_NEAREST = 5, 2
+NUM_ALIKE_LOOKS, NUM_NEAREST = 8, 2
 """Of so many videos so many ranges are looked at before all others in a closer search: of 16 crops
 to 30 % and 16 blends in the suite `choose` 29 are among the first three and 30 among the first six
 of all 172 videos (in a trial with weights of 2)."""
