@@ -29,7 +29,8 @@ from sora_search.retrieval.windows import Rectangle
 Floats = NDArray[np.float64]
 
 INWARD_S = 1.0
-"""How far inside a range the walk starts: vectors were wrong by up to .7 s."""
+"""How far inside a range the walk starts: vectors were wrong by up to .7 s. Where both differ even
+there, a part of the range alone agrees, and it starts farther inside."""
 
 STEPS_S = 2.0, 5.0, 6.0
 """Seconds of both files that are read one after the other, from `INWARD_S` inside a range on: most
@@ -83,29 +84,35 @@ def find_edges(
     )
     first_s, last_s = (bounds.start_s, bounds.end_s) if bounds else (0.0, math.inf)
     least = max(LEAST_ALIKE, ALIKE_SHARE * appearance)
-    inward_s = min(INWARD_S, query_span.duration_s / 2)
-    edges_s = []
-    for edge_s, sign in ((query_span.start_s, -1), (query_span.end_s, 1)):
-        start_s = edge_s - sign * inward_s
-        found_s = edge_s
-        num_misses = 0
-        compared = _outwards(
+
+    def edge_from(start_s: float, edge_s: float, sign: int) -> float | None:
+        """How far both agree from a moment on; None if they do not even there."""
+        found_s, num_misses, num_compared = None, 0, 0
+        for time_s, alike, alike_changes in _outwards(
             reader, query_path, video_path, clock, placement, window, start_s, sign
-        )
-        for num_before, (time_s, alike, alike_changes) in enumerate(compared):
-            if num_before == 0:
-                found_s = start_s
+        ):
+            if not first_s <= time_s <= last_s:
+                break
+            num_compared += 1
             # Where nothing can be told apart the range goes on, but it does not grow.
             is_alike = alike >= least if np.isfinite(alike) else sign * (time_s - edge_s) < 0
             # A scene that stands still looks the same at any time, but for what moves.
             is_alike = is_alike and not alike_changes < LEAST_ALIKE_CHANGES
-            if not first_s <= time_s <= last_s:
-                break
             num_misses = 0 if is_alike else num_misses + 1
             if num_misses > MAX_MISSES:
                 break
             if is_alike:
                 found_s = min(max(time_s + sign / (2 * FRAMES_PER_S), first_s), last_s)
+        return found_s if num_compared else edge_s
+
+    edges_s = []
+    for edge_s, sign in ((query_span.start_s, -1), (query_span.end_s, 1)):
+        inward_s, half_s = min(INWARD_S, query_span.duration_s / 2), query_span.duration_s / 2
+        while (found_s := edge_from(edge_s - sign * inward_s, edge_s, sign)) is None:
+            if inward_s == half_s:
+                found_s = edge_s - sign * inward_s
+                break
+            inward_s = min(2 * inward_s, half_s)
         edges_s.append(found_s if abs(found_s - edge_s) >= MIN_CHANGE_S else edge_s)
     on_video = np.maximum(clock(np.array(edges_s)), 0.0)
     on_query = np.maximum(clock.back(on_video), first_s)

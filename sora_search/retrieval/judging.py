@@ -347,7 +347,7 @@ class _Pair:
         whole: _Sides
         halves: Sequence[_Sides]
         whole, *halves = found.span.diagonals or (ranges,)
-        seen = self._verify(found, whole, within if halves else None)
+        seen = self._verify(found, whole, within if found.span.diagonals else None)
         parts: list[Verification] = []
         if seen.appearance >= SCENE_APPEARANCE and not _is_confirmed(seen, whole):
             # The same scene, in another order, or again and again.

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
+from acted_scene import RATE, scene
 from made_library import Library
 
 from sora_search.datatypes import Evidence, Match, TimeSpan
 from sora_search.errors import VideoDecodeError
+from sora_search.media.writing import write_video
 from sora_search.retrieval import judging
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.footage import FootageReader
@@ -107,10 +111,11 @@ def test_seconds_confirmed_at_one_place_are_tried_elsewhere_with_that_geometry(
         library.index, FootageReader(), path, {video_id: pieces}, bounds=TimeSpan(8.5, 12.5)
     )
     assert judged.matches[video_id][0].verified
-    known = [look["known"] for look in looks]
-    assert known[0] is None
-    assert known[1] is not None
-    assert known[2] is None
+    first, *those_again, of_other = [look["known"] for look in looks]
+    assert first is None
+    assert those_again
+    assert None not in those_again
+    assert of_other is None
 
 
 @pytest.mark.parametrize(("further", "num_looks"), [(0, 1), (1, 2), (3, 3)])
@@ -281,3 +286,64 @@ def test_a_range_that_cannot_be_read_hides_no_other(
     [unread] = [match for match in judged.matches[video_id] if not match.verified]
     assert unread.evidence is not None
     assert "cannot be read" in unread.evidence.reason
+
+
+@pytest.fixture(scope="module")
+def acted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds of a place that stands still, in which bodies move."""
+    clip = scene(5, 1, duration_s=12, num_bodies=2)
+    path = tmp_path_factory.mktemp("acted") / "acted.mkv"
+    return write_video(path, clip.frames, frames_per_s=RATE, codec="mpeg4")
+
+
+def looked_at(query: Path, video: Path, *ranges: FoundRange) -> list[Match]:
+    """What frames say of ranges of two files, in the order of the query."""
+    pair = judging._Pair(FootageReader(), query, video, None)
+    matches = pair.look_at(ranges, at_most=6, max_refuted=6)
+    return sorted(matches, key=lambda match: match.query_span.start_s if match.query_span else 0)
+
+
+@pytest.mark.parametrize("num", [2, 3])
+def test_seconds_of_a_still_scene_played_again_are_told_each_time(
+    acted: Path, tmp_path: Path, num: int
+) -> None:
+    """Vectors hardly tell moments of it apart, so they suggest one long line."""
+    piece = scene(5, 1, duration_s=12, num_bodies=2).frames[round(4 * RATE) : round(7 * RATE)]
+    query = tmp_path / "query.mkv"
+    write_video(query, np.concatenate([piece] * num), frames_per_s=RATE, codec="mpeg4")
+    whole = found((0, 3 * num), (3, 3 + 3 * num), 0.8)
+    matches = looked_at(query, acted, whole)
+    assert len(matches) == num
+    for place, match in enumerate(matches):
+        assert match.verified
+        assert match.query_span is not None
+        assert match.video_span is not None
+        assert match.query_span.start_s == pytest.approx(3 * place, abs=0.1)
+        assert match.query_span.end_s == pytest.approx(3 * place + 3, abs=0.1)
+        assert match.video_span.start_s == pytest.approx(4, abs=0.1)
+        assert match.video_span.end_s == pytest.approx(7, abs=0.1)
+
+
+def test_a_range_that_frames_confirm_whole_stays_one(
+    acted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = watched_looks(monkeypatch)
+    [match] = looked_at(acted, acted, found((2, 8), (2, 8), 0.9))
+    assert match.verified
+    assert len(looks) == 1
+
+
+def test_files_that_are_gone_take_no_looks_from_those_that_are_there(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["long-0", "long-1", "long-2"]
+    ids = [library.index.find(library.uri(name)).video_id for name in names]
+    there = judging._file_of
+    monkeypatch.setattr(
+        judging, "_file_of", lambda index, i: None if i in ids[:2] else there(index, i)
+    )
+    ranges = {i: [found((0, 4), (0, 4), 0.9 - place / 10)] for place, i in enumerate(ids)}
+    query = library.folder / "long-2.mkv"
+    judged = judge(library.index, FootageReader(), query, ranges, at_most=1)
+    assert judged.looked_at == {ids[2]}
+    assert judged.matches[ids[2]][0].verified
