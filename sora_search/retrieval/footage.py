@@ -8,10 +8,11 @@ of them reads or sees the others wait for.
 import itertools
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import cv2
 import numpy as np
@@ -118,6 +119,11 @@ class FootageReader:
         self._files: dict[Path, VideoReader] = {}
         self._reading: defaultdict[Path, Lock] = defaultdict(Lock)
         self._keeping = Lock()
+        self._is_interrupted = Event()
+
+    def interrupt(self) -> None:
+        """Read nothing any more: who is looking at frames in another thread is to stop."""
+        self._is_interrupted.set()
 
     def read(
         self,
@@ -138,7 +144,10 @@ class FootageReader:
         Raises:
             MediaError: If nothing of the part can be decoded.
             OSError: If the file is not there or may not be read.
+            CancelledError: After `interrupt`.
         """
+        if self._is_interrupted.is_set():
+            raise CancelledError
         path = Path(path)
         span = span or TimeSpan(0.0, PIECE_S)
         numbers = range(int(span.start_s // PIECE_S), int(np.ceil(span.end_s / PIECE_S)))

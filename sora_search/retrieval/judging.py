@@ -185,7 +185,7 @@ def judge(
             patience = MAX_REFUTED_FIRST if video_id in first else MAX_REFUTED_CLOSER
         return lambda: list(pair.look_at(found[video_id], at_most, patience))
 
-    looks = in_threads(starmap(look_at, places.items()), num_threads)
+    looks = in_threads(starmap(look_at, places.items()), num_threads, on_interrupt=reader.interrupt)
     for video_id in order:
         place = places.get(video_id, most)
         if place >= at_most and judgment.is_any_confirmed:
@@ -220,10 +220,13 @@ def judge(
     return judgment
 
 
-def in_threads(tasks: Iterable[Callable[[], _Result]], num: int) -> Generator[_Result, None, None]:
+def in_threads(
+    tasks: Iterable[Callable[[], _Result]], num: int, *, on_interrupt: Callable[[], None]
+) -> Generator[_Result, None, None]:
     """The results of tasks, in order; of the next ones `num` in all are worked on meanwhile.
 
-    Closed, it waits for those that were begun; the others are not.
+    Closed, it waits for those that were begun; the others are not. On Ctrl-C it first says so, so
+    that they end soon.
     """
     waiting: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(num) as pool:
@@ -234,6 +237,9 @@ def in_threads(tasks: Iterable[Callable[[], _Result]], num: int) -> Generator[_R
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except KeyboardInterrupt:
+            on_interrupt()
+            raise
         finally:
             for future in waiting:
                 future.cancel()

@@ -1,5 +1,7 @@
 """Footage that is read once and kept."""
 
+import av
+import cv2
 import numpy as np
 import pytest
 
@@ -52,6 +54,47 @@ def test_a_window_is_footage_of_its_own(path):
     whole = reader.read(path, TimeSpan(0.0, 1.0))
     right = reader.read(path, TimeSpan(0.0, 1.0), Rectangle(0.5, 0.0, 0.5, 1.0))
     assert right.frames[0].gray.mean() > whole.frames[0].gray.mean() + 15
+
+
+def test_what_can_be_read_does_not_depend_on_what_was_read_before(tmp_path):
+    """A file whose sound, and so its header, is longer than its pictures."""
+    path = tmp_path / "sound.flv"
+    pictures = np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), np.uint8)
+    with av.open(str(path), "w") as file:
+        video = file.add_stream("flv1", rate=20, width=96, height=64)
+        sound = file.add_stream("pcm_s16le", rate=44100, layout="mono")
+        for picture in pictures:
+            file.mux(video.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        file.mux(video.encode(None))
+        silence = np.zeros((1, 4 * 44100), np.int16)
+        frame = av.AudioFrame.from_ndarray(silence, "s16", "mono")
+        frame.sample_rate = 44100
+        file.mux(sound.encode(frame))
+        file.mux(sound.encode(None))
+    fresh, used = FootageReader(), FootageReader()
+    used.read(path, TimeSpan(0.0, 1.9))
+    wanted = TimeSpan(1.0, 3.0)
+    assert used.read(path, wanted).times_s == pytest.approx(fresh.read(path, wanted).times_s)
+
+
+def test_a_file_is_opened_once(path, monkeypatch):
+    opened = []
+    open_file = footage.VideoReader.open
+    monkeypatch.setattr(
+        footage.VideoReader, "open", lambda file: opened.append(file) or open_file(file)
+    )
+    reader = FootageReader()
+    for start_s in (0.0, 2.0, 4.0):
+        reader.read(path, TimeSpan(start_s, start_s + 0.9))
+    assert opened == [path]
+
+
+def test_a_still_picture_is_read_once(tmp_path):
+    path = tmp_path / "still.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
+    reader = FootageReader()
+    [frame] = reader.read(path, None).frames
+    assert reader.read(path, None).frames[0] is frame
 
 
 def test_a_range_beyond_the_end_gives_what_there_is(path):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -178,10 +179,34 @@ def test_tasks_are_begun_in_order_and_no_more_than_asked_for() -> None:
         begun.append(number)
         return number
 
-    results = judging.in_threads((partial(task, number) for number in range(9)), 3)
+    interrupted: list[bool] = []
+    results = judging.in_threads(
+        (partial(task, number) for number in range(9)),
+        3,
+        on_interrupt=lambda: interrupted.append(True),
+    )
     assert [next(results), next(results)] == [0, 1]
     results.close()
     assert set(begun) <= {0, 1, 2, 3}
+    assert not interrupted
+
+
+def test_ctrl_c_ends_the_looks_that_were_begun(library: Library) -> None:
+    path = library.folder / "long-0.mkv"
+    reader, has_begun = FootageReader(), Event()
+
+    def look_on() -> None:
+        has_begun.set()
+        while True:
+            reader.read(path, TimeSpan(0, 1))
+
+    def interrupt() -> None:
+        has_begun.wait()
+        raise KeyboardInterrupt
+
+    results = judging.in_threads([interrupt, look_on], 2, on_interrupt=reader.interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
 
 
 @pytest.mark.parametrize(("looked_at", "is_trusted"), [("long-0", True), ("long-1", False)])
