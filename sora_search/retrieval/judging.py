@@ -476,7 +476,7 @@ def match_of(ranges: _Sides, strength: float, seen: Verification) -> Match:
         spans.video_span,
         score_of_match(
             strength,
-            _sight(seen, is_picture=None in ranges),
+            _sight(seen),
             appearance=seen.appearance,
             motion=seen.weighed_motion if seen.is_same else seen.motion or 0.0,
         ),
@@ -493,11 +493,11 @@ def match_of(ranges: _Sides, strength: float, seen: Verification) -> Match:
     )
 
 
-def _sight(seen: Verification, *, is_picture: bool) -> Sight:
+def _sight(seen: Verification) -> Sight:
     if seen.edit is None:
         return "other" if seen.is_same is False else "featureless"
     if seen.motion is None:
-        return "static" if is_picture else "scene"
-    if is_picture:
+        return "static" if seen.is_of_a_still else "scene"
+    if seen.is_of_a_still:
         return "picture"
     return "moving" if seen.is_same else "partial"

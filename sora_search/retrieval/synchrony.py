@@ -56,8 +56,9 @@ MIN_OVERLAP = 0.6
 UNUSABLE = -9.0
 """Score of a time at which too little overlaps: below all others."""
 
-STEP_S = 0.1
-"""Between offsets that are tried, and between the query's frames that try them."""
+STEP_S, FEW_FRAMES = 0.1, 10
+"""Between offsets that are tried, and between the query's frames that try them, unless those are
+fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +167,10 @@ _Place = tuple[float, float]
 
 
 def _some(times_s: Floats) -> Integers:
-    """Frames about `STEP_S` apart."""
+    """Frames about `STEP_S` apart, closer where there would be few."""
     spacing_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else STEP_S
-    return np.arange(0, len(times_s), max(1, round(STEP_S / max(1e-3, spacing_s))))
+    step = min(round(STEP_S / max(1e-3, spacing_s)), len(times_s) // FEW_FRAMES)
+    return np.arange(0, len(times_s), max(1, step))
 
 
 def _from_video(

@@ -116,6 +116,9 @@ footage, so much is there as it is at that moment. Of 330 stills of the second h
 6 agreed with the first halves by .95 (a gesture that is made again), none by .97. That reached 318
 of 330 stills of the first halves, three in five of those relit, two in five of those cropped."""
 
+SHORTEST_S = 0.4
+"""A shorter range of the query holds hardly a change: its middle is looked for as a picture."""
+
 NEAR_S = 0.2
 """Around the moment of a still picture all frames are looked at."""
 
@@ -149,6 +152,7 @@ class Verification:
         match: The ranges with their times corrected; None without geometry.
         edit: How the picture was changed; None without geometry.
         placement: Where the indexed picture lies in the query picture; None without geometry.
+        is_of_a_still: Whether one side was a single picture, of which motion means something else.
     """
 
     is_same: bool | None
@@ -160,11 +164,7 @@ class Verification:
     match: Match | None = None
     edit: FoundEdit | None = None
     placement: Placement | None = None
-
-    @property
-    def _is_of_a_still(self) -> bool:
-        spans = (self.match.query_span, self.match.video_span) if self.match else ()
-        return [span is None for span in spans].count(True) == 1
+    is_of_a_still: bool = False
 
     @property
     def weighed_motion(self) -> float:
@@ -187,7 +187,7 @@ class Verification:
         if self.is_same:
             return "geometry, appearance and what moves agree"
         if self.motion is None:
-            if self.is_same is None and self._is_of_a_still:
+            if self.is_same is None and self.is_of_a_still:
                 return (
                     "same scene, but hardly anything or nearly everything changes in the video: "
                     "no moment of it can be told from another"
@@ -226,7 +226,7 @@ def verify_match(
         OSError: If a file is not there or may not be read.
     """
     query_span, video_span = match.query_span, match.video_span
-    if query_span is None or video_span is None:
+    if query_span is None or video_span is None or query_span.duration_s < SHORTEST_S:
         return _verify_still(reader, query_path, video_path, match, window)
     longest_s = max(query_span.duration_s, video_span.duration_s)
     share = min(1.0, (MAX_FRAMES_S - 2 * PADDING_S) / longest_s)
@@ -268,15 +268,23 @@ def _verify_still(
     match: Match,
     window: Rectangle | None,
 ) -> Verification:
-    """`verify_match` where one side is a still picture: which moment of the other shows it?"""
+    """`verify_match` where one side is a still picture, or the query hardly longer than one.
+
+    Which moment of the other shows it?
+    """
+    short_span = match.query_span if match.video_span else None
     query_span = match.query_span and _around_piece(match.query_span)
     video_span = match.video_span and _around_piece(match.video_span)
-    query = reader.read(query_path, query_span, window)
+    if short_span is not None:
+        query_span, query = None, _middle_frame(reader, query_path, short_span, window)
+    else:
+        query = reader.read(query_path, query_span, window)
     video = reader.read(video_path, video_span)
     moments = find_moments(query, video)
     if not moments:
         num_features = max(len(side.frames[0].features.points) for side in (query, video))
-        return Verification(False if num_features >= MIN_FEATURES else None)
+        is_same = False if num_features >= MIN_FEATURES else None
+        return Verification(is_same, is_of_a_still=True)
 
     def refined(moment: Moment) -> Moment:
         near = TimeSpan(max(0.0, moment.middle_s - NEAR_S), moment.middle_s + NEAR_S)
@@ -291,14 +299,18 @@ def _verify_still(
 
     moment = max(map(refined, moments), key=lambda moment: moment.likeness)
     if moment.motion is None and moment.num_blocks < MIN_BLOCKS:
-        return Verification(None, moment.placement.cells)
+        return Verification(None, moment.placement.cells, is_of_a_still=True)
+    spans = query_span and moment.span, video_span and moment.span
+    if short_span is not None:
+        start_s = max(0.0, moment.middle_s - short_span.duration_s / 2)
+        spans = short_span, TimeSpan(start_s, start_s + short_span.duration_s)
     to_whole, whole_size = _around(window, query.size, moment.middle_s)
     return Verification(
         _is_same_still(moment),
         moment.placement.cells,
         moment.appearance,
         moment.motion,
-        match=Match(query_span and moment.span, video_span and moment.span, match.score),
+        match=Match(*spans, match.score),
         edit=find_edit(
             to_whole @ moment.placement.matrices[0],
             video.size,
@@ -306,7 +318,17 @@ def _verify_still(
             is_moving=window is not None and window.is_moving,
         ),
         placement=moment.placement,
+        is_of_a_still=True,
     )
+
+
+def _middle_frame(
+    reader: FootageReader, path: Path | str, span: TimeSpan, window: Rectangle | None
+) -> Footage:
+    """The frame in the middle of a span, alone."""
+    footage = reader.read(path, _padded(span), window, frames_per_s=QUERY_FRAMES_PER_S)
+    row = footage.nearest(np.array([(span.start_s + span.end_s) / 2]))[0]
+    return Footage([footage.frames[row]])
 
 
 def _is_same_still(moment: Moment) -> bool | None:

@@ -16,7 +16,7 @@ from sora_search.media import clips
 from sora_search.media.clips import Clip, EditedClip
 from sora_search.media.editing import edit_clip
 from sora_search.media.writing import write_video
-from sora_search.retrieval import verification
+from sora_search.retrieval import synchrony, verification
 from sora_search.retrieval.footage import QUERY_FRAMES_PER_S, Footage, FootageReader, Frame
 from sora_search.retrieval.geometry import (
     PointMatches,
@@ -528,3 +528,27 @@ def test_what_lies_around_a_round_inset_does_not_hide_the_time(footage):
     found = check(Clip(frames, RATE), footage, span, late)
     assert found.is_same
     assert found.offset_s == pytest.approx(-0.4, abs=0.03)
+
+
+@pytest.mark.parametrize("duration_s", [0.15, 0.3, 0.5, 0.8])
+def test_less_than_a_second_is_confirmed_at_its_time(tmp_path, duration_s):
+    """Vectors of a moment are alike for seconds around it."""
+    footage = scene(1, 1, num_bodies=1)
+    video = write_video(tmp_path / "video.mkv", footage.frames, frames_per_s=RATE, codec="mpeg4")
+    frames = footage.frames[round(3 * RATE) : round((3 + duration_s) * RATE)]
+    query = write_video(tmp_path / "query.mkv", frames, frames_per_s=RATE, codec="mpeg4")
+    supposed = Match(TimeSpan(0, duration_s), TimeSpan(2.2, 4.4), 0.5)
+    verified = verify_match(FootageReader(), query, video, supposed)
+    assert verified.is_same
+    assert verified.match is not None
+    assert verified.match.video_span is not None
+    assert verified.match.video_span.start_s == pytest.approx(3, abs=0.1)
+    assert verified.match.video_span.end_s == pytest.approx(3 + duration_s, abs=0.1)
+
+
+def test_what_moves_in_other_blocks_does_not_agree():
+    """Drawn footage: exactly nothing changes where the other side does."""
+    one, other = np.zeros((2, 4, 128), np.float32)
+    one[1::2, :64] = other[1::2, 64:] = 50
+    shared = synchrony._Shared.of(one, other, np.arange(128) // 64)
+    assert shared.correlation(np.array([True, True])) == 0
