@@ -534,9 +534,9 @@ def test_what_lies_around_a_round_inset_does_not_hide_the_time(footage):
 def test_less_than_a_second_is_confirmed_at_its_time(tmp_path, duration_s):
     """Vectors of a moment are alike for seconds around it."""
     footage = scene(1, 1, num_bodies=1)
-    video = write_video(tmp_path / "video.mkv", footage.frames, frames_per_s=RATE, codec="mpeg4")
+    video = write_video(tmp_path / "video.mkv", footage.frames, frames_per_s=RATE, crf=18)
     frames = footage.frames[round(3 * RATE) : round((3 + duration_s) * RATE)]
-    query = write_video(tmp_path / "query.mkv", frames, frames_per_s=RATE, codec="mpeg4")
+    query = write_video(tmp_path / "query.mkv", frames, frames_per_s=RATE, crf=18)
     supposed = Match(TimeSpan(0, duration_s), TimeSpan(2.2, 4.4), 0.5)
     verified = verify_match(FootageReader(), query, video, supposed)
     assert verified.is_same
