@@ -21,15 +21,11 @@ from sora_search.errors import MediaError, VideoNotIndexedError
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import is_gone, path_of
 from sora_search.retrieval.alignment import AlignedSpan
+from sora_search.retrieval.deciding import LIKELY_MOTION, SCENE_APPEARANCE, Verification
 from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH, Sight, score_of_match
-from sora_search.retrieval.verification import (
-    LIKELY_MOTION,
-    SCENE_APPEARANCE,
-    Verification,
-    verify_match,
-)
+from sora_search.retrieval.verification import verify_match
 from sora_search.retrieval.windows import Rectangle
 
 MAX_REFUTED, MAX_REFUTED_CLOSER, MAX_REFUTED_FURTHER = 2, 3, 1
@@ -476,7 +472,7 @@ def match_of(ranges: _Sides, strength: float, seen: Verification) -> Match:
         spans.video_span,
         score_of_match(
             strength,
-            _sight(seen),
+            seen.sight,
             appearance=seen.appearance,
             motion=seen.weighed_motion if seen.is_same else seen.motion or 0.0,
         ),
@@ -491,13 +487,3 @@ def match_of(ranges: _Sides, strength: float, seen: Verification) -> Match:
             seen.edit,
         ),
     )
-
-
-def _sight(seen: Verification) -> Sight:
-    if seen.edit is None:
-        return "other" if seen.is_same is False else "featureless"
-    if seen.motion is None:
-        return "static" if seen.is_of_a_still else "scene"
-    if seen.is_of_a_still:
-        return "picture"
-    return "moving" if seen.is_same else "partial"

@@ -15,25 +15,24 @@ motion tells another take from a copy, and where nothing moves nothing can.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.datatypes import FoundEdit, Match, TimeSpan
+from sora_search.datatypes import Match, TimeSpan
+from sora_search.retrieval.deciding import (
+    SCENE_APPEARANCE,
+    SURE_MOTION,
+    Verification,
+    is_same_footage,
+    is_same_moment,
+)
 from sora_search.retrieval.edges import find_edges
 from sora_search.retrieval.footage import QUERY_FRAMES_PER_S, Footage, FootageReader
-from sora_search.retrieval.geometry import (
-    TOLERANCE,
-    find_edit,
-)
-from sora_search.retrieval.overlay import (
-    Laid,
-    lay,
-    moments_of,
-    pairs_at,
-)
+from sora_search.retrieval.geometry import TOLERANCE, find_edit
+from sora_search.retrieval.overlay import Laid, lay, moments_of, pairs_at
 from sora_search.retrieval.placement import (
     MIN_CELLS,
     Placement,
@@ -42,11 +41,10 @@ from sora_search.retrieval.placement import (
 )
 from sora_search.retrieval.steadying import steadied
 from sora_search.retrieval.stills import MIN_BLOCKS, Moment, find_moments, moment_of
-from sora_search.retrieval.synchrony import NEARLY_PLAIN, Clock
+from sora_search.retrieval.synchrony import Clock
 from sora_search.retrieval.windows import Rectangle
 
 Floats = NDArray[np.float64]
-Floats32 = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 # Measured on the 36 usual and hard edits of suite videos of use `choose`, times wrong by up
@@ -71,50 +69,10 @@ HOPELESS_CELLS, FEW_CELLS = 6, 25
 """Below the second, the first pairs do not settle the geometry and all are looked at; below
 the first they do not need to be: other videos had up to 4, copies that were found 8 or more."""
 
-MIN_APPEARANCE, SCENE_APPEARANCE = 0.25, 0.5
-"""Needed beside motion, and where nothing moves. Copies had .4 or more, nearly all .7 (less:
-insets in a circle), once the geometry was right; other scenes that happen to fit .1 to .3."""
-
-SURE_MOTION, LIKELY_MOTION, OTHER_MOTION = 0.80, 0.65, 0.25
-"""Enough alone, enough where it stands out, and too little for doubt. Nine copies in ten had
-.8 or more, the others, blends and filmed screens above all, .3 and up; other takes and
-moments up to .25, some up to .6 (a caption that moves alike in many videos of a series, one person
-who repeats an exercise .77)."""
-
-SURE_CONTRAST, CLEAR_CONTRAST = 17.0, 30.0
-"""How far the motion of a copy stands out among other times, in deviations. Copies with less
-motion than `SURE_MOTION` nearly all had 17 or more, other moments at most 12, the exercise 14
-to 16 and, cropped, once more than 17: a repeated movement can pass for a copy. From 17 to 30 ever
-less motion is enough, where the pictures look the same: in a blend half of what moves is of the
-other video. Of 736 looks at videos of the suite `choose` that are not the one asked for (in a
-trial) one had as much of both: a title animation that what the query was put into shares. Those
-with other words come nearest (57 and .81)."""
-
-CLEAR_CONTRAST_MOTION, CLEAR_CONTRAST_APPEARANCE = 0.3, 0.85
-"""Motion that is enough at `CLEAR_CONTRAST`, and appearance from which on less is."""
-
-LOW_APPEARANCE = 0.6, 0.75
-LOW_APPEARANCE_MOTION, LOW_APPEARANCE_CONTRAST = 0.90, 30.0
-"""Where no more of the picture looks the same than the first of the first, motion is enough alone,
-and stands out, from these on; they fall to `SURE_MOTION` and `SURE_CONTRAST` at the second. Titles
-that move alike over other people had an appearance of .5 to .7, motion of .73 to .85 and a contrast
-of 14 to 32; insets in a circle with so little appearance, motion of .86 to .97."""
-
-OTHER_SPEED_CONTRAST = 24.0
-"""What has to stand out at another speed than the footage's own: who does the same again is as fast
-as it happens (a pitcher's second throw, a negative of the suite `report`, fitted the first .86 as
-fast, a part of it .93). Copies at .7 and 1.5 times their speed had a motion of .89 or more."""
-
 CLEAR_APPEARANCE, RETRY_APPEARANCE, ODD_APPEARANCE, RETRY_CONTRAST = 0.95, 0.75, 0.5, 6.0
 """Below the first, geometry is fitted anew at the time found, and below the second at times
 around it, where motion stands out by the last or appearance is below the third, at odds with
 the geometry: panning cameras had .15 to .5 at first and .5 to 1.0 then."""
-
-STILL_APPEARANCE, SURE_STILL = 0.9, 0.97
-"""A still picture is a moment of the footage if so much looks the same and, of what changes in the
-footage, so much is there as it is at that moment. Of 330 stills of the second halves of 66 videos
-6 agreed with the first halves by .95 (a gesture that is made again), none by .97. That reached 318
-of 330 stills of the first halves, three in five of those relit, two in five of those cropped."""
 
 SHORTEST_S = 0.4
 """A shorter range of the query holds hardly a change: its middle is looked for as a picture."""
@@ -131,75 +89,6 @@ are known to a pixel or two of 208."""
 
 CLEAR_MOTION = 0.95
 """Together with `CLEAR_APPEARANCE`, enough to look no further for another geometry."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What decoded frames say about two ranges.
-
-    Attributes:
-        is_same: True for the same footage, False where that was not confirmed, None
-            where the scene is the same but too little moves, or too differently, to be
-            certain. None without an `edit` where the pictures
-            hold next to nothing to recognize them by.
-        cells: Places of 8 px in which features of both pictures agree.
-        appearance: Share of the textured blocks that look the same, in [0, 1].
-        motion: Correlation of the changes from frame to frame, in [-1, 1]; None where
-            nothing moves.
-        contrast: How far the motion stands out among other times, in deviations.
-        offset_s: How much later the middle of the range is in the indexed video than the
-            given spans say.
-        match: The ranges with their times corrected; None without geometry.
-        edit: How the picture was changed; None without geometry.
-        placement: Where the indexed picture lies in the query picture; None without geometry.
-        is_of_a_still: Whether one side was a single picture, of which motion means something else.
-    """
-
-    is_same: bool | None
-    cells: int = 0
-    appearance: float = 0.0
-    motion: float | None = None
-    contrast: float = 0.0
-    offset_s: float = 0.0
-    match: Match | None = None
-    edit: FoundEdit | None = None
-    placement: Placement | None = None
-    is_of_a_still: bool = False
-
-    @property
-    def weighed_motion(self) -> float:
-        """The motion that would say as much if it stood out no more than that of most copies.
-
-        What is sure by itself gets no surer by standing out.
-        """
-        if self.motion is None:
-            return 0.0
-        speed = self.edit.speed if self.edit else 1.0
-        gain = max(0.0, LIKELY_MOTION - _motion_needed(self.appearance, self.contrast, speed))
-        return max(self.motion, min(self.motion + gain, SURE_MOTION))
-
-    def reason(self) -> str:
-        """What decided, in words."""
-        if self.edit is None:
-            if self.is_same is None:
-                return "the pictures hold too little to recognize them by"
-            return f"no geometry: {self.cells} places agree, {MIN_CELLS} are needed"
-        if self.is_same:
-            return "geometry, appearance and what moves agree"
-        if self.motion is None:
-            if self.is_same is None and self.is_of_a_still:
-                return (
-                    "same scene, but hardly anything or nearly everything changes in the video: "
-                    "no moment of it can be told from another"
-                )
-            if self.is_same is None:
-                return "same scene, but nothing moves that could tell takes apart"
-            return f"of the picture only {self.appearance:.0%} looks the same".replace("%", " %")
-        if self.appearance < MIN_APPEARANCE:
-            return f"of the picture only {self.appearance:.0%} looks the same".replace("%", " %")
-        if self.is_same is None:
-            return f"same scene, but what moves agrees only in part ({self.motion:.2f})"
-        return f"same scene, but what moves differs ({self.motion:.2f}): another moment or take"
 
 
 def verify_match(
@@ -306,7 +195,7 @@ def _verify_still(
         spans = short_span, TimeSpan(start_s, start_s + short_span.duration_s)
     to_whole, whole_size = _around(window, query.size, moment.middle_s)
     return Verification(
-        _is_same_still(moment),
+        is_same_moment(moment),
         moment.placement.cells,
         moment.appearance,
         moment.motion,
@@ -329,13 +218,6 @@ def _middle_frame(
     footage = reader.read(path, _padded(span), window, frames_per_s=QUERY_FRAMES_PER_S)
     row = footage.nearest(np.array([(span.start_s + span.end_s) / 2]))[0]
     return Footage([footage.frames[row]])
-
-
-def _is_same_still(moment: Moment) -> bool | None:
-    if moment.appearance < SCENE_APPEARANCE:
-        return False
-    is_sure = moment.motion is not None and moment.motion >= SURE_STILL
-    return True if is_sure and moment.appearance >= STILL_APPEARANCE else None
 
 
 def verify(
@@ -392,7 +274,7 @@ def verify(
         is_moving=laid.placement.is_moving or (window is not None and window.is_moving),
     )
     return Verification(
-        _is_same(laid),
+        is_same_footage(laid),
         laid.placement.cells,
         laid.appearance,
         laid.motion,
@@ -402,26 +284,6 @@ def verify(
         edit,
         laid.placement,
     )
-
-
-def _is_same(laid: Laid) -> bool | None:
-    if laid.motion is None:
-        return None if laid.appearance >= SCENE_APPEARANCE else False
-    if laid.appearance < MIN_APPEARANCE or laid.motion < OTHER_MOTION:
-        return False
-    needed = _motion_needed(laid.appearance, laid.contrast, laid.clock.speed)
-    return True if laid.motion >= needed else None
-
-
-def _motion_needed(appearance: float, contrast: float, speed: float) -> float:
-    is_plain = abs(speed - 1) <= NEARLY_PLAIN
-    sure_contrast = np.interp(appearance, LOW_APPEARANCE, (LOW_APPEARANCE_CONTRAST, SURE_CONTRAST))
-    if contrast < (sure_contrast if is_plain else max(sure_contrast, OTHER_SPEED_CONTRAST)):
-        return float(np.interp(appearance, LOW_APPEARANCE, (LOW_APPEARANCE_MOTION, SURE_MOTION)))
-    if not is_plain or appearance < CLEAR_CONTRAST_APPEARANCE:
-        return LIKELY_MOTION
-    known = (SURE_CONTRAST, CLEAR_CONTRAST), (LIKELY_MOTION, CLEAR_CONTRAST_MOTION)
-    return float(np.interp(contrast, *known))
 
 
 def _shifted(query_span: TimeSpan, video_span: TimeSpan, offset_s: float) -> TimeSpan:

@@ -15,10 +15,10 @@ from sora_search.errors import VideoDecodeError
 from sora_search.media.writing import write_video
 from sora_search.retrieval import judging
 from sora_search.retrieval.alignment import AlignedSpan
+from sora_search.retrieval.deciding import Verification
 from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.judging import FoundRange, judge, max_looks, without_echoes
 from sora_search.retrieval.scoring import COPY_SCORE
-from sora_search.retrieval.verification import Verification
 from sora_search.retrieval.windows import Rectangle
 
 

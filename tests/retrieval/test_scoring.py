@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sora_search.retrieval import verification
+from sora_search.retrieval import deciding
 from sora_search.retrieval.scoring import (
     COPY_SCORE,
     WEIGHTS,
@@ -100,9 +100,9 @@ def test_what_moves_counts_more_than_any_strength(strength: float) -> None:
 
 
 def test_what_frames_confirm_is_a_copy() -> None:
-    least = {"appearance": verification.MIN_APPEARANCE, "motion": verification.LIKELY_MOTION}
+    least = {"appearance": deciding.MIN_APPEARANCE, "motion": deciding.LIKELY_MOTION}
     assert kind_of(score_of_match(0.0, "moving", **least)) == "copy"
-    least = {"appearance": verification.STILL_APPEARANCE, "motion": verification.SURE_STILL}
+    least = {"appearance": deciding.STILL_APPEARANCE, "motion": deciding.SURE_STILL}
     assert kind_of(score_of_match(0.0, "picture", **least)) == "copy"
 
 

@@ -12,8 +12,9 @@ from sora_search.datatypes import Match, TimeSpan
 from sora_search.media.clips import Clip
 from sora_search.media.editing import edit_clip
 from sora_search.media.writing import write_video
+from sora_search.retrieval.deciding import Verification
 from sora_search.retrieval.footage import FootageReader
-from sora_search.retrieval.verification import Verification, verify_match
+from sora_search.retrieval.verification import verify_match
 
 SHOWN_S = 3.0
 AROUND = TimeSpan(1.0, 2.0)

@@ -15,9 +15,9 @@ from sora_search.index.indexing import index_videos
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.clips import Clip
 from sora_search.retrieval import judging
+from sora_search.retrieval.deciding import Verification
 from sora_search.retrieval.judging import MIN_LOOKS
 from sora_search.retrieval.picturing import write_answer
-from sora_search.retrieval.verification import Verification
 
 NUM_CROWD = MIN_LOOKS + 1
 

@@ -17,6 +17,7 @@ from sora_search.media.clips import Clip, EditedClip
 from sora_search.media.editing import edit_clip
 from sora_search.media.writing import write_video
 from sora_search.retrieval import synchrony, verification
+from sora_search.retrieval.deciding import LIKELY_MOTION, Verification, is_same_footage
 from sora_search.retrieval.footage import QUERY_FRAMES_PER_S, Footage, FootageReader, Frame
 from sora_search.retrieval.geometry import (
     PointMatches,
@@ -28,7 +29,7 @@ from sora_search.retrieval.geometry import (
 from sora_search.retrieval.overlay import Laid
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.synchrony import Clock
-from sora_search.retrieval.verification import Verification, verify, verify_match
+from sora_search.retrieval.verification import verify, verify_match
 from sora_search.retrieval.windows import Rectangle
 
 TURN = np.array([[0.9, -0.44, 30], [0.44, 0.9, -60], [0, 0, 1.0]])
@@ -508,14 +509,14 @@ def test_the_farther_motion_stands_out_the_less_of_it_is_needed(
 ):
     clock = Clock(0, 0, speed)
     laid = Laid(Placement(np.eye(3)[None], np.zeros(1), 50), clock, appearance, motion, contrast)
-    assert verification._is_same(laid) is is_same
+    assert is_same_footage(laid) is is_same
     edit = replace(NO_CHANGE, speed=speed)
     seen_so = Verification(
         is_same, appearance=appearance, motion=motion, contrast=contrast, edit=edit
     )
     assert seen_so.weighed_motion >= motion
     if is_same:
-        assert seen_so.weighed_motion >= verification.LIKELY_MOTION
+        assert seen_so.weighed_motion >= LIKELY_MOTION
 
 
 def test_what_lies_around_a_round_inset_does_not_hide_the_time(footage):
