@@ -63,6 +63,7 @@ class Frame:
     gray: Gray
     time_s: float
     _features: Features | None = field(default=None, repr=False)
+    _halved: list[Gray] = field(default_factory=list, repr=False)
     _looking: Lock = field(default_factory=Lock, repr=False)
 
     @property
@@ -72,6 +73,18 @@ class Frame:
             if self._features is None:
                 self._features = _detect(self.gray)
             return self._features
+
+    def halved(self, times: int) -> Gray:
+        """The picture with half of its sides, so many times; made when first asked for."""
+        if times == 0:
+            return self.gray
+        with self._looking:
+            while len(self._halved) < times:
+                picture = self._halved[-1] if self._halved else self.gray
+                height, width = (max(1, round(side / 2)) for side in picture.shape)
+                smaller = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+                self._halved.append(np.asarray(smaller, np.uint8))
+            return self._halved[times - 1]
 
 
 class Footage:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.datatypes import TimeSpan
-from sora_search.retrieval.footage import Footage, Gray
+from sora_search.retrieval.footage import Footage, Frame
 from sora_search.retrieval.geometry import moved, visible_outline
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.synchrony import MAX_OFFSET_S, Clock, find_time
@@ -34,6 +34,9 @@ SAME_BLOCK = 0.5
 USUAL_BLOCK, MIN_LIVE_BLOCKS = 0.9, 6
 """A block that correlates less with the mean of some seconds shows something that was not always
 there; of fewer of them nothing follows."""
+
+MAX_PITCH = 1.0
+"""Pixels from one point to the next that a picture may have; above, it is halved."""
 
 _COMMON_S = 0.5
 GRID_POINTS, FINE_GRID_POINTS = 5_000, 20_000
@@ -89,8 +92,8 @@ def lay(
     if len(rows) >= 3 and len(video.times_s) >= 3 and window.covered.sum() >= _BLOCK_SIDE**2:
         times_s = query.times_s[rows]
         timing = find_time(
-            window.read([query.frames[row].gray for row in rows], placement.at(times_s)),
-            window.read([frame.gray for frame in video.frames]),
+            window.read([query.frames[row] for row in rows], placement.at(times_s)),
+            window.read(video.frames),
             window.blocks,
             times_s,
             video.times_s,
@@ -172,7 +175,7 @@ class Window:
         block = y.astype(np.int64) // _BLOCK_SIDE * columns + x.astype(np.int64) // _BLOCK_SIDE
         return cls(matrix, covered, np.unique(block[covered], return_inverse=True)[1].ravel())
 
-    def read(self, frames: Sequence[Gray], placements: Floats | None = None) -> Floats32:
+    def read(self, frames: Sequence[Frame], placements: Floats | None = None) -> Floats32:
         """Frames at the covered points, shape ``(T, P)``.
 
         `placements`, shape ``(T, 3, 3)``, take places of the indexed picture to places of
@@ -181,14 +184,13 @@ class Window:
         read = np.empty((len(frames), int(self.covered.sum())), np.float32)
         for row, frame in enumerate(frames):
             matrix = self.matrix if placements is None else placements[row] @ self.matrix
-            step = math.sqrt(abs(float(np.linalg.det(matrix[:2, :2] / matrix[2, 2]))))
-            if step > 1.5:  # else the pixels between the points would not count
-                height, width = (max(2, round(side / step)) for side in frame.shape)
-                matrix = np.diag([width / frame.shape[1], height / frame.shape[0], 1]) @ matrix
-                smaller = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-                frame = np.asarray(smaller, np.uint8)
+            pitch = math.sqrt(abs(float(np.linalg.det(matrix[:2, :2] / matrix[2, 2]))))
+            # Else the pixels between the points would not count.
+            picture = frame.halved(max(0, math.ceil(math.log2(max(1e-6, pitch) / MAX_PITCH))))
+            shares = np.divide(picture.shape, frame.gray.shape)
+            matrix = np.diag([shares[1], shares[0], 1]) @ matrix
             laid = cv2.warpPerspective(
-                frame,
+                picture,
                 FROM_MIDDLES @ matrix @ np.linalg.inv(FROM_MIDDLES),
                 self.covered.shape[::-1],
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -236,8 +238,8 @@ class Overlay:
         rows, video_rows = pairs_at(query, video, clock, times_s)
         matrices = placement.at(query.times_s[rows])
         window = Window.over(matrices[len(rows) // 2], video.size, query.size, FINE_GRID_POINTS)
-        laid = window.read([query.frames[row].gray for row in rows], matrices)
-        original = window.read([video.frames[row].gray for row in video_rows])
+        laid = window.read([query.frames[row] for row in rows], matrices)
+        original = window.read([video.frames[row] for row in video_rows])
         pairs = [
             correlate_blocks(*pair, window.blocks) for pair in zip(laid, original, strict=True)
         ]

@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.retrieval.footage import Footage, Gray
+from sora_search.retrieval.footage import Footage, Frame
 from sora_search.retrieval.overlay import GRID_POINTS, Window, pairs_at
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.synchrony import Clock
@@ -89,7 +89,7 @@ def steadied(
     at_s = query.times_s[rows]
     matrices = placement.at(at_s)
     window = Window.over(matrices[len(rows) // 2], video.size, query.size, GRID_POINTS)
-    original = window.read([video.frames[row].gray for row in video_rows])
+    original = window.read([video.frames[row] for row in video_rows])
     pitch = float(window.matrix[0, 0])
     shown = original[np.unique(video_rows, return_index=True)[1]]
     camera = [_Slopes.of(one, window.covered).shift_of(then) for one, then in pairwise(shown)]
@@ -97,7 +97,7 @@ def steadied(
     if not known:
         return None
     steps = pitch * np.stack(known)
-    shifts = _shifts_of([query.frames[row].gray for row in rows], original, window, matrices)
+    shifts = _shifts_of([query.frames[row] for row in rows], original, window, matrices)
     # Before and after these frames nothing sways.
     all_s = np.concatenate([[at_s[0] - REACH_S], at_s, [at_s[-1] + REACH_S]])
     drift = _steady_part(at_s, shifts, all_s) if is_drifting else np.zeros((len(all_s), 2))
@@ -116,7 +116,7 @@ def steadied(
 
 
 def _shifts_of(
-    frames: Sequence[Gray], original: Floats32, window: Window, matrices: Floats
+    frames: Sequence[Frame], original: Floats32, window: Window, matrices: Floats
 ) -> Floats:
     """By how much (x, y) of the indexed picture each frame is off its placement, ``(T, 2)``."""
     pitch = float(window.matrix[0, 0])

@@ -240,8 +240,8 @@ class _Pair:
             matrices[len(matrices) // 2], self._video.size, self._query.size, GRID_POINTS
         )
         return (
-            window.read([frame.gray for frame in self._query.frames], matrices),
-            window.read([frame.gray for frame in self._video.frames]),
+            window.read(self._query.frames, matrices),
+            window.read(self._video.frames),
             window.blocks,
         )
 
