@@ -42,8 +42,8 @@ ALIKE_SHARE, LEAST_ALIKE = 0.5, 0.15
 never less than the second, which other frames of a cut have by chance."""
 
 LEAST_ALIKE_CHANGES = 0.25
-"""Nor does it if of the blocks where something moves in the video fewer are as they are then: inside
-of nine videos of the suite `choose` nearly all are, at other times mostly .1 to .2 of them."""
+"""Nor does it if of the blocks where something moves in the video fewer are as they are then:
+within nine copies of videos of the suite `choose` nearly all are, else mostly .1 to .2 of them."""
 
 MAX_MISSES = 2
 """Frames in a row that may differ, as at a flash or a dropped frame."""
