@@ -46,10 +46,11 @@ and stands out, from these on; they fall to `SURE_MOTION` and `SURE_CONTRAST` at
 that move alike over other people had an appearance of .5 to .7, motion of .73 to .85 and a contrast
 of 14 to 32; insets in a circle with so little appearance, motion of .86 to .97."""
 
-OTHER_SPEED_CONTRAST = 24.0
-"""What has to stand out at another speed than the footage's own: who does the same again is as fast
-as it happens (a pitcher's second throw, a negative of the suite `report`, fitted the first .86 as
-fast, a part of it .93). Copies at .7 and 1.5 times their speed had a motion of .89 or more."""
+OTHER_SPEED_CONTRAST, OTHER_SPEED_MOTION = 24.0, 0.87
+"""What has to stand out at another speed than the footage's own, or be enough alone: who does the
+same again is as fast as it happens (a pitcher's second throw, a negative of the suite `report`,
+fitted the first .86 as fast, a part of it .93; a second of another sign agreed with .82 at .89 of
+its speed). Copies at .7 and 1.5 times their speed had a motion of .89 or more."""
 
 STILL_APPEARANCE, SURE_STILL = 0.9, 0.97
 """A still picture is a moment of the footage if so much looks the same and, of what changes in the
@@ -152,7 +153,8 @@ def _motion_needed(appearance: float, contrast: float, speed: float) -> float:
     is_plain = abs(speed - 1) <= NEARLY_PLAIN
     sure_contrast = np.interp(appearance, LOW_APPEARANCE, (LOW_APPEARANCE_CONTRAST, SURE_CONTRAST))
     if contrast < (sure_contrast if is_plain else max(sure_contrast, OTHER_SPEED_CONTRAST)):
-        return float(np.interp(appearance, LOW_APPEARANCE, (LOW_APPEARANCE_MOTION, SURE_MOTION)))
+        sure = float(np.interp(appearance, LOW_APPEARANCE, (LOW_APPEARANCE_MOTION, SURE_MOTION)))
+        return sure if is_plain else max(sure, OTHER_SPEED_MOTION)
     if not is_plain or appearance < CLEAR_CONTRAST_APPEARANCE:
         return LIKELY_MOTION
     known = (SURE_CONTRAST, CLEAR_CONTRAST), (LIKELY_MOTION, CLEAR_CONTRAST_MOTION)
