@@ -8,23 +8,16 @@ are known, frames are laid over one another outwards from within the range, unti
 import math
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.datatypes import Match, TimeSpan
 from sora_search.errors import MediaError
-from sora_search.retrieval.footage import (
-    FRAMES_PER_S,
-    QUERY_FRAMES_PER_S,
-    Footage,
-    FootageReader,
-)
+from sora_search.retrieval.footage import FRAMES_PER_S, Footage, Sides
 from sora_search.retrieval.overlay import Overlay
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.synchrony import Clock
-from sora_search.retrieval.windows import Rectangle
 
 Floats = NDArray[np.float64]
 
@@ -52,28 +45,14 @@ MIN_CHANGE_S = 0.75 / FRAMES_PER_S
 """An edge that moves by less was right: the borders of files are known better than frames tell."""
 
 
-def find_edges(
-    reader: FootageReader,
-    query_path: Path | str,
-    video_path: Path | str,
-    match: Match,
-    placement: Placement,
-    *,
-    appearance: float,
-    bounds: TimeSpan | None = None,
-    window: Rectangle | None = None,
-) -> Match:
+def find_edges(sides: Sides, match: Match, placement: Placement, *, appearance: float) -> Match:
     """The same match with its ends where the frames of both sides start and stop to agree.
 
     Args:
-        reader: Reads the frames of both sides.
-        query_path: The query file.
-        video_path: A file of the indexed video.
+        sides: Both files.
         match: Both spans, whose ends correspond; neither is None.
         placement: Where the indexed picture lies in the query picture.
         appearance: Share of the blocks that look the same within the range.
-        bounds: The part of the query that is searched; None for all of it.
-        window: The part of the query picture that shows the footage; None for all of it.
     """
     query_span, video_span = match.query_span, match.video_span
     assert query_span is not None
@@ -83,15 +62,15 @@ def find_edges(
         video_span.start_s,
         video_span.duration_s / query_span.duration_s,
     )
-    first_s, last_s = (bounds.start_s, bounds.end_s) if bounds else (0.0, math.inf)
+    first_s, last_s = 0.0, math.inf
+    if sides.bounds is not None:
+        first_s, last_s = sides.bounds.start_s, sides.bounds.end_s
     least = max(LEAST_ALIKE, ALIKE_SHARE * appearance)
 
     def edge_from(start_s: float, edge_s: float, sign: int) -> float | None:
         """How far both agree from a moment on; None if they do not even there."""
         found_s, num_misses, num_compared = None, 0, 0
-        for time_s, alike, alike_changes in _outwards(
-            reader, query_path, video_path, clock, placement, window, start_s, sign
-        ):
+        for time_s, alike, alike_changes in _outwards(sides, clock, placement, start_s, sign):
             if not first_s <= time_s <= last_s:
                 break
             num_compared += 1
@@ -124,14 +103,7 @@ def find_edges(
 
 
 def _outwards(
-    reader: FootageReader,
-    query_path: Path | str,
-    video_path: Path | str,
-    clock: Clock,
-    placement: Placement,
-    window: Rectangle | None,
-    start_s: float,
-    sign: int,
+    sides: Sides, clock: Clock, placement: Placement, start_s: float, sign: int
 ) -> Iterator[tuple[float, float, float]]:
     """Times of the query from some moment on, before or after it, and how alike both sides are.
 
@@ -148,10 +120,7 @@ def _outwards(
             return
         shown = TimeSpan(max(0.0, float(shown_s[0])), float(shown_s[1]))
         try:
-            query = reader.read(
-                query_path, TimeSpan(low_s, high_s), window, frames_per_s=QUERY_FRAMES_PER_S
-            )
-            video = reader.read(video_path, shown)
+            query, video = sides.query(TimeSpan(low_s, high_s)), sides.video(shown)
         except (MediaError, OSError):  # one of them ends before
             return
         times_s = _shown_times(query, video, clock)

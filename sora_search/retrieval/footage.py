@@ -209,6 +209,33 @@ class FootageReader:
 
 
 @dataclass(frozen=True, slots=True)
+class Sides:
+    """The two files that are compared.
+
+    Attributes:
+        reader: Reads the frames of both.
+        query_path: A video or a still picture.
+        video_path: A file of the indexed video.
+        window: The part of the query picture that is to show the footage; None for all of it.
+        bounds: The seconds of the query that are searched; None for all of it.
+    """
+
+    reader: FootageReader
+    query_path: Path | str
+    video_path: Path | str
+    window: Rectangle | None = None
+    bounds: TimeSpan | None = None
+
+    def query(self, span: TimeSpan | None, *, frames_per_s: float = QUERY_FRAMES_PER_S) -> Footage:
+        """Frames of the query, in the window; errors as in `FootageReader.read`."""
+        return self.reader.read(self.query_path, span, self.window, frames_per_s=frames_per_s)
+
+    def video(self, span: TimeSpan | None, *, frames_per_s: float = FRAMES_PER_S) -> Footage:
+        """Frames of the indexed video; errors as in `FootageReader.read`."""
+        return self.reader.read(self.video_path, span, frames_per_s=frames_per_s)
+
+
+@dataclass(frozen=True, slots=True)
 class _Piece:
     """From `number` times `PIECE_S` on, of a window of a file."""
 

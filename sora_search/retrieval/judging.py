@@ -22,7 +22,7 @@ from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import is_gone, path_of
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.deciding import LIKELY_MOTION, SCENE_APPEARANCE, Verification
-from sora_search.retrieval.footage import FootageReader
+from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH, Sight, score_of_match
 from sora_search.retrieval.verification import verify_match
@@ -78,7 +78,7 @@ def without_echoes(ranges: Sequence[FoundRange]) -> list[FoundRange]:
     return list(islice(strongest, MOST_RANGES))
 
 
-_Sides = tuple[TimeSpan | None, TimeSpan | None]
+_Spans = tuple[TimeSpan | None, TimeSpan | None]
 
 
 _Range = TypeVar("_Range", FoundRange, Match)
@@ -89,22 +89,22 @@ def _once(ranges: Iterable[_Range]) -> Iterator[_Range]:
     """Those of ranges, best first, that are no echo of a better one."""
     kept: list[_Range] = []
     for found in ranges:
-        if not any(_is_echo(_sides_of(found), _sides_of(other)) for other in kept):
+        if not any(_is_echo(_spans_of(found), _spans_of(other)) for other in kept):
             kept.append(found)
             yield found
 
 
-def _sides_of(found: FoundRange | Match) -> _Sides:
+def _spans_of(found: FoundRange | Match) -> _Spans:
     if isinstance(found, Match):
         return found.query_span, found.video_span
     return found.span.row_span, found.span.column_span
 
 
-def _is_echo(sides: _Sides, others: _Sides) -> bool:
+def _is_echo(spans: _Spans, others: _Spans) -> bool:
     """Whether two ranges overlap by half of the shorter one, on both sides."""
     return all(
         a is None or b is None or a.overlap_s(b) >= min(a.duration_s, b.duration_s) / 2
-        for a, b in zip(sides, others, strict=True)
+        for a, b in zip(spans, others, strict=True)
     )
 
 
@@ -175,7 +175,7 @@ def judge(
     def look_at(video_id: int, place: int) -> Callable[[], list[Match]]:
         path = files[video_id]
         assert path is not None
-        pair = _Pair(reader, query_path, path, bounds)
+        pair = _Pair(Sides(reader, query_path, path, bounds=bounds))
         patience = MAX_REFUTED_FURTHER if place >= at_most else MAX_REFUTED
         if further and place < at_most:
             patience = MAX_REFUTED_FIRST if video_id in first else MAX_REFUTED_CLOSER
@@ -207,7 +207,7 @@ def judge(
         judgment.rejected.extend(
             (video_id, match)
             for match in matches
-            if not any(_is_echo(_sides_of(match), _sides_of(other)) for other in told)
+            if not any(_is_echo(_spans_of(match), _spans_of(other)) for other in told)
         )
         if on_progress is not None and place < num_looks:
             on_progress(Progress("looking", place + 1, most))
@@ -309,14 +309,8 @@ def _on_trust(ranges: Sequence[FoundRange], reason: str, sight: Sight) -> Iterat
 class _Pair:
     """The query and a file of an indexed video, and what was seen of both."""
 
-    def __init__(
-        self,
-        reader: FootageReader,
-        query_path: Path | str,
-        path: Path,
-        bounds: TimeSpan | None,
-    ) -> None:
-        self._reader, self._query_path, self._path, self._bounds = reader, query_path, path, bounds
+    def __init__(self, sides: Sides) -> None:
+        self._sides = sides
         self._confirmed: list[tuple[Rectangle | None, TimeSpan, Placement]] = []
 
     def look_at(
@@ -345,9 +339,9 @@ class _Pair:
 
     def _compare(self, found: FoundRange) -> Iterator[Match]:
         """What frames say about a range: a match, or one for each part that belongs elsewhere."""
-        ranges, within = _sides_of(found), found.span.column_span
-        whole: _Sides
-        halves: Sequence[_Sides]
+        ranges, within = _spans_of(found), found.span.column_span
+        whole: _Spans
+        halves: Sequence[_Spans]
         whole, *halves = found.span.diagonals or (ranges,)
         seen = self._verify(found, whole, within if found.span.diagonals else None)
         parts: list[Verification] = []
@@ -376,15 +370,15 @@ class _Pair:
             return
         spans = [part.match.query_span for part in parts if part.match]
         for span in _left_of(found.span.row_span, [span for span in spans if span]):
-            sides = span, _in_the_middle(within, span.duration_s)
-            part = self._verify(found, sides, within, known=parts[0].placement)
+            rest = span, _in_the_middle(within, span.duration_s)
+            part = self._verify(found, rest, within, known=parts[0].placement)
             if part.is_same:
                 yield part
 
     def _verify(
         self,
         found: FoundRange,
-        spans: _Sides,
+        spans: _Spans,
         within: TimeSpan | None = None,
         *,
         known: Placement | None = None,
@@ -392,16 +386,8 @@ class _Pair:
         match = Match(*spans, found.strength)
 
         def verified(known: Placement | None) -> Verification:
-            return verify_match(
-                self._reader,
-                self._query_path,
-                self._path,
-                match,
-                window=found.window,
-                bounds=self._bounds,
-                within=within,
-                known=known,
-            )
+            sides = replace(self._sides, window=found.window)
+            return verify_match(sides, match, within=within, known=known)
 
         if known is not None:
             return verified(known)
@@ -415,7 +401,7 @@ class _Pair:
         return seen
 
 
-def _is_confirmed(seen: Verification, spans: _Sides) -> bool:
+def _is_confirmed(seen: Verification, spans: _Spans) -> bool:
     """Whether frames agree clearly over most of what was looked at, not in a part of it alone."""
     if not seen.is_same or seen.match is None or seen.match.query_span is None or spans[0] is None:
         return bool(seen.is_same)
@@ -431,9 +417,9 @@ def _is_better(part: Verification, whole: Verification) -> bool:
     return part.motion is not None and part.motion >= whole.motion + REPETITION_MOTION
 
 
-def _halves(sides: _Sides) -> list[_Sides]:
+def _halves(spans: _Spans) -> list[_Spans]:
     """Both halves of a range, if they are long enough to be looked at alone."""
-    query_span, video_span = sides
+    query_span, video_span = spans
     if query_span is None or video_span is None or query_span.duration_s < 2 * MIN_HALF_S:
         return []
     query_s, video_s = ((span.start_s + span.end_s) / 2 for span in (query_span, video_span))
@@ -464,7 +450,7 @@ def _is_part(span: TimeSpan, other: TimeSpan) -> bool:
     return span.overlap_s(other) >= span.duration_s / 2
 
 
-def match_of(ranges: _Sides, strength: float, seen: Verification) -> Match:
+def match_of(ranges: _Spans, strength: float, seen: Verification) -> Match:
     """What frames say of ranges of that strength, with the score that it makes."""
     spans = seen.match or Match(*ranges, strength)
     return Match(

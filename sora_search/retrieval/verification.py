@@ -16,7 +16,6 @@ motion tells another take from a copy, and where nothing moves nothing can.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ from sora_search.retrieval.deciding import (
     is_same_moment,
 )
 from sora_search.retrieval.edges import find_edges
-from sora_search.retrieval.footage import QUERY_FRAMES_PER_S, Footage, FootageReader
+from sora_search.retrieval.footage import FRAMES_PER_S, QUERY_FRAMES_PER_S, Footage, Sides
 from sora_search.retrieval.geometry import TOLERANCE, find_edit
 from sora_search.retrieval.overlay import Laid, lay, moments_of, pairs_at
 from sora_search.retrieval.placement import (
@@ -92,23 +91,18 @@ CLEAR_MOTION = 0.95
 
 
 def verify_match(
-    reader: FootageReader,
-    query_path: Path | str,
-    video_path: Path | str,
+    sides: Sides,
     match: Match,
     *,
-    window: Rectangle | None = None,
-    bounds: TimeSpan | None = None,
     within: TimeSpan | None = None,
     known: Placement | None = None,
 ) -> Verification:
     """Read the frames around a match of two files, and `verify` it.
 
-    A `window` is the part of the query picture that is to show the same footage. Of ranges
-    longer than `MAX_FRAMES_S` the middle is looked at; their speed stays what the match says,
-    which long ranges tell better than a piece of them. The ends of a confirmed range are looked
-    for within `bounds` of the query. Where nothing but frames can tell the time, the range may be
-    anywhere `within` a part of the indexed video. Only a `known` geometry is tried if there is one.
+    Of ranges longer than `MAX_FRAMES_S` the middle is looked at; their speed stays what the match
+    says, which long ranges tell better than a piece of them. Where nothing but frames can tell the
+    time, the range may be anywhere `within` a part of the indexed video. Only a `known` geometry is
+    tried if there is one.
 
     Raises:
         MediaError: If nothing of a range can be decoded.
@@ -116,18 +110,18 @@ def verify_match(
     """
     query_span, video_span = match.query_span, match.video_span
     if query_span is None or video_span is None or query_span.duration_s < SHORTEST_S:
-        return _verify_still(reader, query_path, video_path, match, window)
+        return _verify_still(sides, match)
     longest_s = max(query_span.duration_s, video_span.duration_s)
     share = min(1.0, (MAX_FRAMES_S - 2 * PADDING_S) / longest_s)
     query_piece, video_piece = _middle(query_span, share), _middle(video_span, share)
     searched = _padded(_within(within, video_piece) if within else video_piece)
     found = verify(
-        reader.read(query_path, _padded(query_piece), window, frames_per_s=QUERY_FRAMES_PER_S),
-        reader.read(video_path, searched),
+        sides.query(_padded(query_piece)),
+        sides.video(searched),
         query_span=query_piece,
         video_span=video_piece,
         searched=searched,
-        window=window,
+        window=sides.window,
         known=known,
     )
     if found.match is None:
@@ -137,26 +131,11 @@ def verify_match(
         corrected = replace(match, video_span=_shifted(query_span, video_span, found.offset_s))
     if found.is_same:
         assert found.placement is not None
-        corrected = find_edges(
-            reader,
-            query_path,
-            video_path,
-            corrected,
-            found.placement,
-            appearance=found.appearance,
-            bounds=bounds,
-            window=window,
-        )
+        corrected = find_edges(sides, corrected, found.placement, appearance=found.appearance)
     return replace(found, match=replace(corrected, score=match.score))
 
 
-def _verify_still(
-    reader: FootageReader,
-    query_path: Path | str,
-    video_path: Path | str,
-    match: Match,
-    window: Rectangle | None,
-) -> Verification:
+def _verify_still(sides: Sides, match: Match) -> Verification:
     """`verify_match` where one side is a still picture, or the query hardly longer than one.
 
     Which moment of the other shows it?
@@ -165,10 +144,10 @@ def _verify_still(
     query_span = match.query_span and _around_piece(match.query_span)
     video_span = match.video_span and _around_piece(match.video_span)
     if short_span is not None:
-        query_span, query = None, _middle_frame(reader, query_path, short_span, window)
+        query_span, query = None, _middle_frame(sides, short_span)
     else:
-        query = reader.read(query_path, query_span, window)
-    video = reader.read(video_path, video_span)
+        query = sides.query(query_span, frames_per_s=FRAMES_PER_S)
+    video = sides.video(video_span)
     moments = find_moments(query, video)
     if not moments:
         num_features = max(len(side.frames[0].features.points) for side in (query, video))
@@ -177,14 +156,12 @@ def _verify_still(
 
     def refined(moment: Moment) -> Moment:
         near = TimeSpan(max(0.0, moment.middle_s - NEAR_S), moment.middle_s + NEAR_S)
-        sides = query, video
         if video_span is not None:
-            closer = reader.read(video_path, near, frames_per_s=QUERY_FRAMES_PER_S)
-            sides = query, video.joined(closer)
-        elif query_span is not None:
-            closer = reader.read(query_path, near, window, frames_per_s=QUERY_FRAMES_PER_S)
-            sides = query.joined(closer), video
-        return moment_of(*sides, moment)
+            closer = video.joined(sides.video(near, frames_per_s=QUERY_FRAMES_PER_S))
+            return moment_of(query, closer, moment)
+        if query_span is not None:
+            return moment_of(query.joined(sides.query(near)), video, moment)
+        return moment_of(query, video, moment)
 
     moment = max(map(refined, moments), key=lambda moment: moment.likeness)
     if moment.motion is None and moment.num_blocks < MIN_BLOCKS:
@@ -193,6 +170,7 @@ def _verify_still(
     if short_span is not None:
         start_s = max(0.0, moment.middle_s - short_span.duration_s / 2)
         spans = short_span, TimeSpan(start_s, start_s + short_span.duration_s)
+    window = sides.window
     to_whole, whole_size = _around(window, query.size, moment.middle_s)
     return Verification(
         is_same_moment(moment),
@@ -211,11 +189,9 @@ def _verify_still(
     )
 
 
-def _middle_frame(
-    reader: FootageReader, path: Path | str, span: TimeSpan, window: Rectangle | None
-) -> Footage:
-    """The frame in the middle of a span, alone."""
-    footage = reader.read(path, _padded(span), window, frames_per_s=QUERY_FRAMES_PER_S)
+def _middle_frame(sides: Sides, span: TimeSpan) -> Footage:
+    """The frame of the query in the middle of a span, alone."""
+    footage = sides.query(_padded(span))
     row = footage.nearest(np.array([(span.start_s + span.end_s) / 2]))[0]
     return Footage([footage.frames[row]])
 

@@ -250,7 +250,7 @@ def without_frames() -> None:
 
 
 def without_edges() -> None:
-    verification.find_edges = lambda reader, query, video, match, *rest, **options: match
+    verification.find_edges = lambda sides, match, *rest, **options: match
 
 
 LEFT_OUT = {

@@ -9,7 +9,7 @@ from made_library import wandering_clip, written
 from sora_search.datatypes import Match, TimeSpan
 from sora_search.media.clips import Clip
 from sora_search.retrieval.edges import find_edges
-from sora_search.retrieval.footage import FootageReader
+from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.placement import Placement
 
 RATE = 10
@@ -26,9 +26,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return written(folder / "query.mkv", Clip(frames, RATE)), written(folder / "video.mkv", video)
 
 
-def edges(files: tuple[Path, Path], first_s: float, last_s: float, **options: object) -> Match:
+def edges(
+    files: tuple[Path, Path], first_s: float, last_s: float, *, bounds: TimeSpan | None = None
+) -> Match:
     supposed = Match(TimeSpan(first_s, last_s), TimeSpan(first_s + 3, last_s + 3), 0.7)
-    return find_edges(FootageReader(), *files, supposed, AS_IT_IS, appearance=0.9, **options)  # type: ignore[arg-type]
+    sides = Sides(FootageReader(), *files, bounds=bounds)
+    return find_edges(sides, supposed, AS_IT_IS, appearance=0.9)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,6 @@ def test_range_ends_with_the_shorter_file(tmp_path):
         written(tmp_path / "piece.mkv", Clip(video.frames[3 * RATE : 8 * RATE], RATE)),
     )
     supposed = Match(TimeSpan(4.5, 7), TimeSpan(1.5, 4), 0.7)
-    found = find_edges(FootageReader(), *files, supposed, AS_IT_IS, appearance=0.9)
+    found = find_edges(Sides(FootageReader(), *files), supposed, AS_IT_IS, appearance=0.9)
     assert str(found.query_span) == "0:03.0-0:08.0"
     assert str(found.video_span) == "0:00.0-0:05.0"

@@ -16,7 +16,7 @@ from sora_search.media.writing import write_video
 from sora_search.retrieval import judging
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.deciding import Verification
-from sora_search.retrieval.footage import FootageReader
+from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.judging import FoundRange, judge, max_looks, without_echoes
 from sora_search.retrieval.scoring import COPY_SCORE
 from sora_search.retrieval.windows import Rectangle
@@ -323,7 +323,7 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def looked_at(query: Path, video: Path, *ranges: FoundRange) -> list[Match]:
     """What frames say of ranges of two files, in the order of the query."""
-    pair = judging._Pair(FootageReader(), query, video, None)
+    pair = judging._Pair(Sides(FootageReader(), query, video))
     matches = pair.look_at(ranges, at_most=6, max_refuted=6)
     return sorted(matches, key=lambda match: match.query_span.start_s if match.query_span else 0)
 

@@ -13,7 +13,7 @@ from sora_search.media.clips import Clip
 from sora_search.media.editing import edit_clip
 from sora_search.media.writing import write_video
 from sora_search.retrieval.deciding import Verification
-from sora_search.retrieval.footage import FootageReader
+from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.verification import verify_match
 
 SHOWN_S = 3.0
@@ -35,7 +35,7 @@ def video(footage: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def look(picture: np.ndarray, video: Path, folder: Path) -> Verification:
     path = folder / "picture.png"
     Image.fromarray(picture).save(path)
-    return verify_match(FootageReader(), path, video, Match(None, AROUND, 0.5))
+    return verify_match(Sides(FootageReader(), path, video), Match(None, AROUND, 0.5))
 
 
 def frame_at(clip: Clip, time_s: float) -> np.ndarray:
@@ -119,7 +119,7 @@ def test_empty_picture_says_nothing(tmp_path):
 def test_an_indexed_video_of_one_frame_is_found_in_the_query(footage, video, tmp_path):
     frame = frame_at(footage, SHOWN_S)
     one = write_video(tmp_path / "one.mp4", frame[None], frames_per_s=RATE)
-    found = verify_match(FootageReader(), video, one, Match(AROUND, None, 0.5))
+    found = verify_match(Sides(FootageReader(), video, one), Match(AROUND, None, 0.5))
     assert found.is_same is True
     assert found.match is not None
     assert found.match.video_span is None

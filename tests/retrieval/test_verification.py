@@ -18,7 +18,7 @@ from sora_search.media.editing import edit_clip
 from sora_search.media.writing import write_video
 from sora_search.retrieval import synchrony, verification
 from sora_search.retrieval.deciding import LIKELY_MOTION, Verification, is_same_footage
-from sora_search.retrieval.footage import QUERY_FRAMES_PER_S, Footage, FootageReader, Frame
+from sora_search.retrieval.footage import QUERY_FRAMES_PER_S, Footage, FootageReader, Frame, Sides
 from sora_search.retrieval.geometry import (
     PointMatches,
     find_edit,
@@ -184,9 +184,8 @@ def test_frames_of_a_query_are_paired_with_those_of_the_video_at_its_own_rate(tm
     video = write_video(tmp_path / "video.mp4", frames, frames_per_s=RATE)
     query = write_video(tmp_path / "query.mp4", frames[21:101], frames_per_s=RATE)
     span = TimeSpan(0.0, 4.0)
-    found = verify_match(
-        FootageReader(), query, video, Match(span, TimeSpan(1.0, 5.0), 0.7), bounds=span
-    )
+    sides = Sides(FootageReader(), query, video, bounds=span)
+    found = verify_match(sides, Match(span, TimeSpan(1.0, 5.0), 0.7))
     assert found.is_same is True
     assert found.motion is not None
     assert found.motion > 0.9
@@ -283,13 +282,8 @@ def test_files_are_read_around_the_match(footage, tmp_path):
     edited = edit_clip("mirror", clips.cut(clips.unedited(footage), 1.0, 5.0))
     video = write_video(tmp_path / "video.mp4", footage.frames, frames_per_s=RATE)
     query = write_video(tmp_path / "query.mp4", edited.frames, frames_per_s=RATE)
-    found = verify_match(
-        FootageReader(),
-        query,
-        video,
-        Match(TimeSpan(0.5, 3.5), TimeSpan(1.9, 4.9), 0.7),
-        bounds=TimeSpan(0.5, 3.5),
-    )
+    sides = Sides(FootageReader(), query, video, bounds=TimeSpan(0.5, 3.5))
+    found = verify_match(sides, Match(TimeSpan(0.5, 3.5), TimeSpan(1.9, 4.9), 0.7))
     assert found.is_same is True
     assert found.edit is not None
     assert found.edit.describe() == "mirrored"
@@ -305,10 +299,9 @@ def test_where_vectors_tell_no_time_all_of_a_range_is_searched(footage, tmp_path
     query = write_video(tmp_path / "query.mp4", long.frames[200:260], frames_per_s=RATE)
     span = TimeSpan(0.0, 3.0)
     supposed = Match(span, TimeSpan(1.0, 4.0), 0.7)
-    assert verify_match(FootageReader(), query, video, supposed, bounds=span).is_same is not True
-    found = verify_match(
-        FootageReader(), query, video, supposed, bounds=span, within=TimeSpan(0.0, 14.0)
-    )
+    sides = Sides(FootageReader(), query, video, bounds=span)
+    assert verify_match(sides, supposed).is_same is not True
+    found = verify_match(sides, supposed, within=TimeSpan(0.0, 14.0))
     assert found.is_same is True
     assert found.match is not None
     assert found.match.video_span is not None
@@ -336,7 +329,7 @@ def test_of_a_long_match_only_a_piece_is_held(tmp_path, monkeypatch):
 
     monkeypatch.setattr(verification, "verify", watched)
     match = Match(TimeSpan(1.0, 29.0), TimeSpan(1.5, 29.5), 0.7)
-    found = verify_match(FootageReader(), path, path, match, bounds=match.query_span)
+    found = verify_match(Sides(FootageReader(), path, path, bounds=match.query_span), match)
     assert max(held) <= 12 * QUERY_FRAMES_PER_S + 1
     assert found.is_same is True
     assert found.match is not None
@@ -351,9 +344,9 @@ def test_files_that_cannot_be_read_say_so(tmp_path):
     text.write_text("no video")
     match = Match(TimeSpan(0, 1), TimeSpan(0, 1), 0.5)
     with pytest.raises(OSError, match=r"gone\.mp4"):
-        verify_match(FootageReader(), tmp_path / "gone.mp4", text, match)
+        verify_match(Sides(FootageReader(), tmp_path / "gone.mp4", text), match)
     with pytest.raises(MediaError):
-        verify_match(FootageReader(), text, text, match)
+        verify_match(Sides(FootageReader(), text, text), match)
 
 
 # --- geometry ------------------------------------------------------------------------------------
@@ -476,7 +469,8 @@ def test_an_inset_that_drifts_stands_still_in_its_window(footage, tmp_path):
         drift=(0.5 / footage.duration_s, 0.0),
         at_s=footage.duration_s / 2,
     )
-    found = verify_match(FootageReader(), query, video, Match(span, span, 1.0), window=window)
+    sides = Sides(FootageReader(), query, video, window)
+    found = verify_match(sides, Match(span, span, 1.0))
     assert found.is_same
     assert found.placement is not None
     path = found.placement.at(np.linspace(0, footage.duration_s, 20))[:, :2, 2]
@@ -540,7 +534,7 @@ def test_less_than_a_second_is_confirmed_at_its_time(tmp_path, duration_s):
     frames = footage.frames[round(3 * RATE) : round((3 + duration_s) * RATE)]
     query = write_video(tmp_path / "query.mkv", frames, frames_per_s=RATE, crf=18)
     supposed = Match(TimeSpan(0, duration_s), TimeSpan(2.2, 4.4), 0.5)
-    verified = verify_match(FootageReader(), query, video, supposed)
+    verified = verify_match(Sides(FootageReader(), query, video), supposed)
     assert verified.is_same
     assert verified.match is not None
     assert verified.match.video_span is not None
