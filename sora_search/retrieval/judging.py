@@ -355,7 +355,7 @@ class _Pair:
             tried = [self._verify(found, spans) for spans in found.span.outstanding]
             parts = [part for part in tried if part.is_same]
         if parts:
-            parts.extend(self._rest(found, parts))
+            parts += list(self._rest(found, parts))
             yield from (match_of(ranges, found.strength, part) for part in parts)
             return
         if found.span.diagonals and not seen.is_same:
