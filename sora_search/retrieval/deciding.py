@@ -46,11 +46,17 @@ and stands out, from these on; they fall to `SURE_MOTION` and `SURE_CONTRAST` at
 that move alike over other people had an appearance of .5 to .7, motion of .73 to .85 and a contrast
 of 14 to 32; insets in a circle with so little appearance, motion of .86 to .97."""
 
-OTHER_SPEED_CONTRAST, OTHER_SPEED_MOTION = 24.0, 0.87
-"""What has to stand out at another speed than the footage's own, or be enough alone: who does the
-same again is as fast as it happens (a pitcher's second throw, a negative of the suite `report`,
-fitted the first .86 as fast, a part of it .93; a second of another sign agreed with .82 at .89 of
-its speed). Copies at .7 and 1.5 times their speed had a motion of .89 or more."""
+OTHER_SPEED_CONTRAST, OTHER_SPEED_MOTION, OTHER_SPEED_LIKELY = 24.0, 0.87, 0.75
+"""How far motion has to stand out at another speed than the footage's own, and how much is enough
+alone, and where it does: who does the same again is as fast as it happens (a pitcher's second
+throw, a negative of the suite `report`, fitted the first .86 as fast, a part of it .93; a second of
+another sign agreed by .82 at .89 of its speed, a robot's next task by .68 at .79). Copies at .7 and
+1.5 times their speed had a motion of .89 or more."""
+
+SHORT_S, SHORT_MOTION = 2.0, 0.87
+"""What is enough alone of less than so many seconds, in which an arm may be lowered twice alike:
+1.3 s of another sign by the same signer agreed by .82, and .81 in the suite `report`. Of 36 right
+looks at so little 34 had .87 or more."""
 
 STILL_APPEARANCE, SURE_STILL = 0.9, 0.97
 """A still picture is a moment of the footage if so much looks the same and, of what changes in the
@@ -79,6 +85,7 @@ class Verification:
         edit: How the picture was changed; None without geometry.
         placement: Where the indexed picture lies in the query picture; None without geometry.
         is_of_a_still: Whether one side was a single picture, of which motion means something else.
+        compared_s: Seconds of the query that were compared.
     """
 
     is_same: bool | None
@@ -91,17 +98,23 @@ class Verification:
     edit: FoundEdit | None = None
     placement: Placement | None = None
     is_of_a_still: bool = False
+    compared_s: float = SHORT_S
 
     @property
     def weighed_motion(self) -> float:
-        """The motion that would say as much if it stood out no more than that of most copies.
+        """The motion that would say as much in most copies, of which so much is enough.
 
         What is sure by itself gets no surer by standing out.
         """
         if self.motion is None:
             return 0.0
+        if self.is_of_a_still:
+            return self.motion
         speed = self.edit.speed if self.edit else 1.0
-        gain = max(0.0, LIKELY_MOTION - _motion_needed(self.appearance, self.contrast, speed))
+        needed = _motion_needed(self.appearance, self.contrast, speed, self.compared_s)
+        if not self.is_same:
+            return self.motion - max(0.0, needed - SURE_MOTION)
+        gain = max(0.0, LIKELY_MOTION - needed)
         return max(self.motion, min(self.motion + gain, SURE_MOTION))
 
     @property
@@ -139,23 +152,27 @@ class Verification:
         return f"same scene, but what moves differs ({self.motion:.2f}): another moment or take"
 
 
-def is_same_footage(laid: Laid) -> bool | None:
-    """Whether two ranges show the same footage; None if frames leave that open."""
+def is_same_footage(laid: Laid, compared_s: float) -> bool | None:
+    """Whether so many seconds show the same footage; None if frames leave that open."""
     if laid.motion is None:
         return None if laid.appearance >= SCENE_APPEARANCE else False
     if laid.appearance < MIN_APPEARANCE or laid.motion < OTHER_MOTION:
         return False
-    needed = _motion_needed(laid.appearance, laid.contrast, laid.clock.speed)
+    needed = _motion_needed(laid.appearance, laid.contrast, laid.clock.speed, compared_s)
     return True if laid.motion >= needed else None
 
 
-def _motion_needed(appearance: float, contrast: float, speed: float) -> float:
+def _motion_needed(appearance: float, contrast: float, speed: float, compared_s: float) -> float:
     is_plain = abs(speed - 1) <= NEARLY_PLAIN
     sure_contrast = np.interp(appearance, LOW_APPEARANCE, (LOW_APPEARANCE_CONTRAST, SURE_CONTRAST))
     if contrast < (sure_contrast if is_plain else max(sure_contrast, OTHER_SPEED_CONTRAST)):
         sure = float(np.interp(appearance, LOW_APPEARANCE, (LOW_APPEARANCE_MOTION, SURE_MOTION)))
+        if compared_s < SHORT_S:
+            sure = max(sure, SHORT_MOTION)
         return sure if is_plain else max(sure, OTHER_SPEED_MOTION)
-    if not is_plain or appearance < CLEAR_CONTRAST_APPEARANCE:
+    if not is_plain:
+        return OTHER_SPEED_LIKELY
+    if appearance < CLEAR_CONTRAST_APPEARANCE:
         return LIKELY_MOTION
     known = (SURE_CONTRAST, CLEAR_CONTRAST), (LIKELY_MOTION, CLEAR_CONTRAST_MOTION)
     return float(np.interp(contrast, *known))

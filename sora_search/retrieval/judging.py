@@ -45,7 +45,7 @@ MIN_HALF_S, MIN_REST_S = 2.0, 1.0
 REPETITION_MOTION = 0.1
 """How much less motion agrees where an exercise is done again: .75 beside 1.00, .76 beside .94."""
 
-MIN_LOOKS, S_A_LOOK, FURTHER_LOOKS = 6, 8.0, 12
+MIN_LOOKS, S_A_LOOK, FURTHER_LOOKS = 6, 8.0, 15
 """So many videos are looked at, and so many ranges of each; of a film, which may be made of pieces
 of many videos, one for each so many seconds; and so many more videos where a search that already
 looks closer has confirmed none. This bounds the time of a search."""
@@ -460,7 +460,7 @@ def match_of(ranges: _Spans, strength: float, seen: Verification) -> Match:
             strength,
             seen.sight,
             appearance=seen.appearance,
-            motion=seen.weighed_motion if seen.is_same else seen.motion or 0.0,
+            motion=seen.weighed_motion,
         ),
         verified=seen.is_same,
         edit=seen.edit.describe() if seen.edit and seen.is_same is not False else "",

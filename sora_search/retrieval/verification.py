@@ -250,7 +250,7 @@ def verify(
         is_moving=laid.placement.is_moving or (window is not None and window.is_moving),
     )
     return Verification(
-        is_same_footage(laid),
+        is_same_footage(laid, query_span.duration_s),
         laid.placement.cells,
         laid.appearance,
         laid.motion,
@@ -259,6 +259,7 @@ def verify(
         _corrected(laid, query_span, eyes.video.times_s),
         edit,
         laid.placement,
+        compared_s=query_span.duration_s,
     )
 
 
