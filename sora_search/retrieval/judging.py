@@ -176,9 +176,11 @@ def judge(
         path = files[video_id]
         assert path is not None
         pair = _Pair(Sides(reader, query_path, path, bounds=bounds))
-        patience = MAX_REFUTED_FURTHER if place >= at_most else MAX_REFUTED
-        if further and place < at_most:
-            patience = MAX_REFUTED_FIRST if video_id in first else MAX_REFUTED_CLOSER
+        patience = MAX_REFUTED_CLOSER if further else MAX_REFUTED
+        if place >= at_most:
+            patience = MAX_REFUTED_FURTHER
+        if video_id in first:
+            patience = MAX_REFUTED_FIRST
         return lambda: list(pair.look_at(found[video_id], at_most, patience))
 
     looks = in_threads(starmap(look_at, places.items()), num_threads, on_interrupt=reader.interrupt)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.datatypes import TimeSpan
-from sora_search.retrieval.footage import Footage, Frame
+from sora_search.retrieval.footage import Footage, Frame, Gray
 from sora_search.retrieval.geometry import moved, visible_outline
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.synchrony import MAX_OFFSET_S, Clock, find_time
@@ -35,8 +35,8 @@ USUAL_BLOCK, MIN_LIVE_BLOCKS = 0.9, 6
 """A block that correlates less with the mean of some seconds shows something that was not always
 there; of fewer of them nothing follows."""
 
-MAX_PITCH = 1.0
-"""Pixels from one point to the next that a picture may have; above, it is halved."""
+MAX_PITCH = 1.5
+"""Pixels from one point to the next that a picture may have; above, it is shrunk."""
 
 _COMMON_S = 0.5
 GRID_POINTS, FINE_GRID_POINTS = 5_000, 20_000
@@ -185,8 +185,7 @@ class Window:
         for row, frame in enumerate(frames):
             matrix = self.matrix if placements is None else placements[row] @ self.matrix
             pitch = math.sqrt(abs(float(np.linalg.det(matrix[:2, :2] / matrix[2, 2]))))
-            # Else the pixels between the points would not count.
-            picture = frame.halved(max(0, math.ceil(math.log2(max(1e-6, pitch) / MAX_PITCH))))
+            picture = _shrunk(frame, pitch)
             shares = np.divide(picture.shape, frame.gray.shape)
             matrix = np.diag([shares[1], shares[0], 1]) @ matrix
             laid = cv2.warpPerspective(
@@ -198,6 +197,20 @@ class Window:
             )
             read[row] = laid[self.covered]
         return read
+
+
+def _shrunk(frame: Frame, pitch: float) -> Gray:
+    """A picture in which points that are so many pixels apart lie next to each other.
+
+    Else the pixels between them would not count.
+    """
+    times = int(math.log2(max(1.0, pitch)))
+    picture, pitch = frame.halved(times), pitch / 2**times
+    if pitch <= MAX_PITCH:
+        return picture
+    height, width = (max(2, round(side / pitch)) for side in picture.shape)
+    smaller = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(smaller, np.uint8)
 
 
 # OpenCV counts from the middle of the first pixel.

@@ -29,7 +29,7 @@ def footage() -> Clip:
 @pytest.fixture(scope="module")
 def video(footage: Clip, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stills") / "video.mp4"
-    return write_video(path, footage.frames, frames_per_s=RATE)
+    return write_video(path, footage.frames, frames_per_s=RATE, crf=18)
 
 
 def look(picture: np.ndarray, video: Path, folder: Path) -> Verification:
