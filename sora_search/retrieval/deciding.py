@@ -53,10 +53,10 @@ throw, a negative of the suite `report`, fitted the first .86 as fast, a part of
 another sign agreed by .82 at .89 of its speed, a robot's next task by .68 at .79). Copies at .7 and
 1.5 times their speed had a motion of .89 or more."""
 
-SHORT_S, SHORT_MOTION = 2.0, 0.87
+SHORT_S, SHORT_MOTION = 1.5, 0.87
 """What is enough alone of less than so many seconds, in which an arm may be lowered twice alike:
 1.3 s of another sign by the same signer agreed by .82, and .81 in the suite `report`. Of 36 right
-looks at so little 34 had .87 or more."""
+looks at less than 2 s 34 had .87 or more."""
 
 STILL_APPEARANCE, SURE_STILL = 0.9, 0.97
 """A still picture is a moment of the footage if so much looks the same and, of what changes in the

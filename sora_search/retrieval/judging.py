@@ -21,7 +21,12 @@ from sora_search.errors import MediaError, VideoNotIndexedError
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import is_gone, path_of
 from sora_search.retrieval.alignment import AlignedSpan
-from sora_search.retrieval.deciding import LIKELY_MOTION, SCENE_APPEARANCE, Verification
+from sora_search.retrieval.deciding import (
+    LIKELY_MOTION,
+    SCENE_APPEARANCE,
+    SURE_CONTRAST,
+    Verification,
+)
 from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH, Sight, score_of_match
@@ -39,7 +44,7 @@ MAX_REFUTED_FIRST = 5
 MIN_CONFIRMED = 0.75
 """Where less of a range is confirmed, its halves are looked at too."""
 
-MIN_HALF_S, MIN_REST_S = 2.0, 1.0
+MIN_HALF_S, MIN_REST_S = 1.5, 1.0
 """Seconds of the query that are looked at alone: a half, and what confirmed parts leave."""
 
 REPETITION_MOTION = 0.1
@@ -349,7 +354,7 @@ class _Pair:
         parts: list[Verification] = []
         if seen.appearance >= SCENE_APPEARANCE and not _is_confirmed(seen, whole):
             # The same scene, in another order, or again and again.
-            if not halves and seen.is_same is not False:
+            if not halves and (seen.is_same is not False or seen.contrast >= SURE_CONTRAST):
                 halves = _halves(whole)
             tried = [self._verify(found, half, within) for half in halves]
             parts = [part for part in tried if part.is_same and _is_better(part, seen)]
