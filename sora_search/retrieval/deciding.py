@@ -110,10 +110,12 @@ class Verification:
             return 0.0
         if self.is_of_a_still:
             return self.motion
+        if not self.is_same:
+            # At another speed less of what moves can agree, and none of it counts less.
+            needed = _motion_needed(self.appearance, self.contrast, 1.0, self.compared_s)
+            return self.motion - max(0.0, needed - SURE_MOTION)
         speed = self.edit.speed if self.edit else 1.0
         needed = _motion_needed(self.appearance, self.contrast, speed, self.compared_s)
-        if not self.is_same:
-            return self.motion - max(0.0, needed - SURE_MOTION)
         gain = max(0.0, LIKELY_MOTION - needed)
         return max(self.motion, min(self.motion + gain, SURE_MOTION))
 
