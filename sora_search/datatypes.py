@@ -41,6 +41,11 @@ class TimeSpan:
         """Length in seconds, always positive."""
         return self.end_s - self.start_s
 
+    @property
+    def middle_s(self) -> float:
+        """Half way from the start to the end."""
+        return (self.start_s + self.end_s) / 2
+
     def overlap_s(self, other: "TimeSpan") -> float:
         """Seconds that both spans share; 0.0 when they only touch."""
         return max(0.0, min(self.end_s, other.end_s) - max(self.start_s, other.start_s))

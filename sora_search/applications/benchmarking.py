@@ -402,7 +402,7 @@ def _middle_row(edited: EditedClip, span: TimeSpan | None) -> int | None:
     """The frame in the middle of a range, where what moves is told; None if it is no part of it."""
     if span is None:
         return None
-    middle_s = (span.start_s + span.end_s) / 2
+    middle_s = span.middle_s
     if any(true.start_s <= middle_s < true.end_s for true in _spans(edited, "query_span")):
         return min(int(middle_s * edited.frames_per_s), len(edited) - 1)
     return None

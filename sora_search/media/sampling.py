@@ -69,7 +69,7 @@ def sample_times(span: TimeSpan, rate: float) -> NDArray[np.float64]:
     num_most = math.ceil(span.duration_s * rate) + 1
     times = span.start_s + (np.arange(num_most, dtype=np.float64) + 0.5) / rate
     times = times[times < span.end_s]
-    return times if len(times) else np.array([(span.start_s + span.end_s) / 2])
+    return times if len(times) else np.array([span.middle_s])
 
 
 def endless_sample_times(start_s: float, rate: float) -> Iterator[float]:

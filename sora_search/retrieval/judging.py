@@ -281,8 +281,14 @@ def _stands(match: Match) -> bool:
 def _is_told(match: Match) -> bool:
     assert match.evidence is not None
     # Frames that leave it open are worth telling however little the vectors saw.
+    return is_fitting(match) or match.evidence.strength >= MATCH_STRENGTH
+
+
+def is_fitting(match: Match) -> bool:
+    """Whether frames confirm it, or fit over one another and do not tell takes of a scene apart."""
+    assert match.evidence is not None
     is_open = match.verified is None and match.evidence.edit is not None
-    return bool(match.verified) or is_open or match.evidence.strength >= MATCH_STRENGTH
+    return bool(match.verified) or is_open
 
 
 def _files_of(index: VideoIndex, video_ids: Iterable[int], most: int) -> dict[int, Path | None]:
@@ -429,7 +435,7 @@ def _halves(spans: _Spans) -> list[_Spans]:
     query_span, video_span = spans
     if query_span is None or video_span is None or query_span.duration_s < 2 * MIN_HALF_S:
         return []
-    query_s, video_s = ((span.start_s + span.end_s) / 2 for span in (query_span, video_span))
+    query_s, video_s = query_span.middle_s, video_span.middle_s
     return [
         (TimeSpan(query_span.start_s, query_s), TimeSpan(video_span.start_s, video_s)),
         (TimeSpan(query_s, query_span.end_s), TimeSpan(video_s, video_span.end_s)),
@@ -449,7 +455,7 @@ def _left_of(whole: TimeSpan, told: Sequence[TimeSpan]) -> Iterator[TimeSpan]:
 
 def _in_the_middle(span: TimeSpan, duration_s: float) -> TimeSpan:
     """Seconds at a span's own speed around its middle."""
-    start_s = max(0.0, (span.start_s + span.end_s - duration_s) / 2)
+    start_s = max(0.0, span.middle_s - duration_s / 2)
     return TimeSpan(start_s, start_s + duration_s)
 
 

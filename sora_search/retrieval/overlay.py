@@ -102,8 +102,8 @@ def lay(
         )
     if timing is not None:
         clock = clock.shifted(timing.offset_s, timing.factor)
-    num_same, num_textured = count_alike(query, video, clock, placement, moments)
-    appearance = float(num_same.sum() / max(1, num_textured.sum()))
+    over = Overlay.of(query, video, clock, placement, moments)
+    appearance = float(over.is_alike.sum() / max(1, over.is_textured.sum()))
     if timing is None:
         return Laid(placement, clock, appearance, None, 0.0)
     return Laid(placement, clock, appearance, timing.motion, timing.contrast)
@@ -215,14 +215,6 @@ def _shrunk(frame: Frame, pitch: float) -> Gray:
 
 # OpenCV counts from the middle of the first pixel.
 FROM_MIDDLES = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
-
-
-def count_alike(
-    query: Footage, video: Footage, clock: Clock, placement: Placement, times_s: Floats
-) -> tuple[Integers, Integers]:
-    """How many textured blocks look the same at each moment of the query, and of how many."""
-    over = Overlay.of(query, video, clock, placement, times_s)
-    return over.is_alike.sum(axis=1), over.is_textured.sum(axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

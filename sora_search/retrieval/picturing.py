@@ -176,7 +176,7 @@ def _same_moments(match: Match, query_times_s: Sequence[float]) -> list[float]:
     if video is None:
         return [0.0] * len(query_times_s)
     if query is None:
-        return [(video.start_s + video.end_s) / 2] * len(query_times_s)
+        return [video.middle_s] * len(query_times_s)
     speed = video.duration_s / query.duration_s
     times_s = [video.start_s + (time_s - query.start_s) * speed for time_s in query_times_s]
     return [max(0.0, time_s) for time_s in times_s]

@@ -57,6 +57,7 @@ from sora_search.retrieval.judging import (
     FURTHER_LOOKS,
     FoundRange,
     Judgment,
+    is_fitting,
     judge,
     max_looks,
     without_echoes,
@@ -256,17 +257,8 @@ def _is_found(match: Match) -> bool:
 
 def _fitting(judged: Mapping[int, list[Match]]) -> dict[int, list[Match]]:
     """Of a closer look, which sees many chance likenesses, only what frames do not refute."""
-    fitting = {
-        video_id: [match for match in matches if match.verified or _is_open(match)]
-        for video_id, matches in judged.items()
-    }
+    fitting = {video_id: list(filter(is_fitting, matches)) for video_id, matches in judged.items()}
     return {video_id: matches for video_id, matches in fitting.items() if matches}
-
-
-def _is_open(match: Match) -> bool:
-    """Whether the pictures fit over one another, and nothing tells takes of the scene apart."""
-    assert match.evidence is not None
-    return match.verified is None and match.evidence.edit is not None
 
 
 def _better_of(

@@ -41,7 +41,7 @@ def shared_with(index: VideoIndex, video: VideoEmbedding, video_id: int, span: T
     Returns:
         0 where next to nothing is outside of the span: there is no telling then.
     """
-    middles = [((s.start_s + s.end_s) / 2) if s else 0.0 for s in video.spans]
+    middles = [span.middle_s if span else 0.0 for span in video.spans]
     inside = np.array([span.start_s <= middle < span.end_s for middle in middles])
     if not inside.any() or inside.mean() > 0.8:
         return 0

@@ -86,11 +86,6 @@ class Moment:
     likeness: float
     num_blocks: int
 
-    @property
-    def middle_s(self) -> float:
-        """The middle of the span."""
-        return (self.span.start_s + self.span.end_s) / 2
-
 
 def find_moments(query: Footage, video: Footage) -> list[Moment]:
     """Where the side with more frames may show the one frame of the other.
@@ -109,7 +104,7 @@ def find_moments(query: Footage, video: Footage) -> list[Moment]:
         return []
     moment = pair.best_moment(placement)
     moments.append(moment)
-    again = pair.place(pair.nearest(moment.middle_s))
+    again = pair.place(pair.nearest(moment.span.middle_s))
     if again is not None and again.cells >= MIN_CELLS:
         moments.append(pair.best_moment(again))
     return moments
@@ -183,7 +178,7 @@ class _Pair:
 
         Source: Evangelidis and Psarakis, TPAMI 2008 (ECC, which brightness does not matter to).
         """
-        row = self.nearest(moment.middle_s)
+        row = self.nearest(moment.span.middle_s)
         query_row, video_row = (0, row) if self._is_query_still else (row, 0)
         matrix = moment.placement.at(self._query.times_s[[query_row]])[0]
         ours, theirs = self._query.frames[query_row].gray, self._video.frames[video_row].gray

@@ -155,7 +155,7 @@ def _verify_still(sides: Sides, match: Match) -> Verification:
         return Verification(is_same, is_of_a_still=True)
 
     def refined(moment: Moment) -> Moment:
-        near = TimeSpan(max(0.0, moment.middle_s - NEAR_S), moment.middle_s + NEAR_S)
+        near = TimeSpan(max(0.0, moment.span.middle_s - NEAR_S), moment.span.middle_s + NEAR_S)
         if video_span is not None:
             closer = video.joined(sides.video(near, frames_per_s=QUERY_FRAMES_PER_S))
             return moment_of(query, closer, moment)
@@ -168,10 +168,10 @@ def _verify_still(sides: Sides, match: Match) -> Verification:
         return Verification(None, moment.placement.cells, is_of_a_still=True)
     spans = query_span and moment.span, video_span and moment.span
     if short_span is not None:
-        start_s = max(0.0, moment.middle_s - short_span.duration_s / 2)
+        start_s = max(0.0, moment.span.middle_s - short_span.duration_s / 2)
         spans = short_span, TimeSpan(start_s, start_s + short_span.duration_s)
     window = sides.window
-    to_whole, whole_size = _around(window, query.size, moment.middle_s)
+    to_whole, whole_size = _around(window, query.size, moment.span.middle_s)
     return Verification(
         is_same_moment(moment),
         moment.placement.cells,
@@ -192,7 +192,7 @@ def _verify_still(sides: Sides, match: Match) -> Verification:
 def _middle_frame(sides: Sides, span: TimeSpan) -> Footage:
     """The frame of the query in the middle of a span, alone."""
     footage = sides.query(_padded(span))
-    row = footage.nearest(np.array([(span.start_s + span.end_s) / 2]))[0]
+    row = footage.nearest(np.array([span.middle_s]))[0]
     return Footage([footage.frames[row]])
 
 
@@ -240,8 +240,7 @@ def verify(
         tolerance = TOLERANCE if window is None else WINDOW_TOLERANCE
         laid = _plainest(eyes, laid, clock, times_s[::2], tolerance)
     laid = _steady(eyes, laid)
-    middle_s = (query_span.start_s + query_span.end_s) / 2
-    to_whole, whole_size = _around(window, eyes.query.size, middle_s)
+    to_whole, whole_size = _around(window, eyes.query.size, query_span.middle_s)
     edit = find_edit(
         to_whole @ laid.placement.at(times_s).mean(axis=0),
         eyes.video.size,
@@ -265,7 +264,7 @@ def verify(
 
 def _shifted(query_span: TimeSpan, video_span: TimeSpan, offset_s: float) -> TimeSpan:
     """The range of the indexed video later by an offset, at the query's own speed if it is near."""
-    middle_s = (video_span.start_s + video_span.end_s) / 2 + offset_s
+    middle_s = video_span.middle_s + offset_s
     speed = video_span.duration_s / query_span.duration_s
     if abs(speed - 1) < LONG_SPEED_ERROR:
         speed = 1.0
@@ -290,9 +289,8 @@ def _within(part: TimeSpan, piece: TimeSpan) -> TimeSpan:
 
 def _around_piece(piece: TimeSpan) -> TimeSpan:
     """Where a still picture is looked for: vectors hardly tell moments of one scene apart."""
-    middle_s = (piece.start_s + piece.end_s) / 2
     half_s = min(MAX_SEARCHED_S, max(MAX_FRAMES_S, piece.duration_s + 2 * PADDING_S)) / 2
-    return TimeSpan(max(0.0, middle_s - half_s), middle_s + half_s)
+    return TimeSpan(max(0.0, piece.middle_s - half_s), piece.middle_s + half_s)
 
 
 def _padded(span: TimeSpan) -> TimeSpan:
@@ -312,8 +310,8 @@ def _around(
 
 
 def _clock_between(query_span: TimeSpan, video_span: TimeSpan) -> Clock:
-    query_s, video_s = ((span.start_s + span.end_s) / 2 for span in (query_span, video_span))
-    return Clock(query_s, video_s, video_span.duration_s / query_span.duration_s)
+    speed = video_span.duration_s / query_span.duration_s
+    return Clock(query_span.middle_s, video_span.middle_s, speed)
 
 
 def _corrected(laid: Laid, span: TimeSpan, video_times_s: Floats) -> Match:
