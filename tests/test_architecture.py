@@ -39,7 +39,7 @@ OWNERS = {
         "index/verdict_log.py",
     ],
     "alembic": ["index/migration.py"],
-    "onnxruntime": ["sora/encoder.py", "sora/export.py"],
+    "onnxruntime": ["sora/inference.py"],
     "torch": ["sora", "learning"],
     "onnx": ["sora/export.py"],
     "safetensors": ["sora/adapter.py", "sora/checkpoint.py"],

@@ -32,6 +32,7 @@ from sora_search.sora.checkpoint import (
     model_paths,
     resolve_model,
 )
+from sora_search.sora.inference import open_session
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -170,19 +171,10 @@ class OnnxEncoder(SoraEncoder):
     """The model in ONNX Runtime, on the CPU, without torch."""
 
     def __init__(self, spec: EncoderSpec) -> None:
-        import onnxruntime  # .3 s that a user of the torch encoder need not wait
-
         base, adapter = resolve_model(spec.model)
         path = model_paths(base)[2]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = spec.threads
-        options.inter_op_num_threads = 1
-        # Waiting threads that spin would take the decoder's core.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = onnxruntime.InferenceSession(
-                path, options, providers=["CPUExecutionProvider"]
-            )
+            session = open_session(path, threads=spec.threads)
         except Exception as error:  # its errors share no base class
             raise ModelNotFoundError(f"cannot load the model {str(path)!r}: {error}") from error
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sora_search.config import num_cores
 from sora_search.errors import MissingDependencyError, ModelNotFoundError
 from sora_search.sora.checkpoint import load_network, model_paths
+from sora_search.sora.inference import open_session
 from sora_search.sora.network import HalvedNetwork, SoraNetwork
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def export_model(model: str | Path, *, frames: NDArray[np.uint8] | None = None) 
         raise MissingDependencyError(
             f"exporting needs onnx and onnxscript ({error}): pip install 'sora-search[train]'"
         ) from error
-    session = onnxruntime.InferenceSession(partial_path, providers=["CPUExecutionProvider"])
+    session = open_session(partial_path, threads=num_cores())
     (exported,) = session.run(None, {"frames": frames})
     with torch.no_grad():
         original = network(clips.permute(0, 1, 4, 2, 3).float() / 255).numpy()

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from sora_search.sora.checkpoint import DEFAULT_MODEL, load_card, model_paths
+from sora_search.sora.inference import open_session
 
 NUM_FRAMES = 16
 
@@ -57,9 +57,7 @@ def main() -> None:
 
 def runner(path: Path, name: str, x: np.ndarray) -> Callable[[], object]:
     """A call of a graph on one thread, warmed up."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path)
     session.run(None, {name: x})
     return lambda: session.run(None, {name: x})
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
@@ -17,6 +16,7 @@ from sora_search.sora.checkpoint import (
     model_paths,
     save_network,
 )
+from sora_search.sora.inference import open_session
 from sora_search.sora.network import ModelConfig, SoraNetwork
 
 
@@ -27,8 +27,7 @@ def test_the_graph_gives_what_the_network_gives(tmp_path: Path) -> None:
     assert path == tmp_path / "tiny.onnx"
     assert path.stat().st_size <= 8_000_000
     clips = np.random.default_rng(1).integers(0, 256, (3, 16, 128, 128, 3), np.uint8)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (graph,) = session.run(None, {"frames": clips})
+    (graph,) = open_session(path).run(None, {"frames": clips})
     with torch.no_grad():
         frames = torch.from_numpy(clips).permute(0, 1, 4, 2, 3).float() / 255
         network = load_network(tmp_path)(frames).numpy()
@@ -39,10 +38,7 @@ def test_the_graph_gives_what_the_network_gives(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", list_models())
 def test_the_shipped_graph_is_that_of_the_shipped_tensors(model: str) -> None:
     clips = export._test_clips(16, load_card(model).frame_size[0])
-    session = onnxruntime.InferenceSession(
-        model_paths(model)[2], providers=["CPUExecutionProvider"]
-    )
-    (graph,) = session.run(None, {"frames": clips})
+    (graph,) = open_session(model_paths(model)[2]).run(None, {"frames": clips})
     with torch.no_grad():
         frames = torch.from_numpy(clips).permute(0, 1, 4, 2, 3).float() / 255
         network = load_network(model)(frames).numpy()
