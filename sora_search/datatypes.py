@@ -100,7 +100,7 @@ class FrameBatch:
     """Frames of one video in order of presentation.
 
     Attributes:
-        frames: uint8 RGB, shape ``(T, H, W, 3)``, T >= 1.
+        frames: uint8, shape ``(T, H, W, 3)`` in RGB or ``(T, H, W, 1)`` in gray, T >= 1.
         pts_s: float64 seconds, shape ``(T,)``, strictly increasing: when they are looked at.
         began_s: When each came on screen, up to a frame earlier, shape ``(T,)``; None where
             nothing but `pts_s` is known.
@@ -111,10 +111,9 @@ class FrameBatch:
     began_s: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        if self.frames.ndim != 4 or self.frames.shape[3] != 3 or self.frames.dtype != np.uint8:
-            raise ValueError(
-                f"need uint8 (T, H, W, 3), got {self.frames.dtype} {self.frames.shape}"
-            )
+        shape, dtype = self.frames.shape, self.frames.dtype
+        if len(shape) != 4 or shape[3] not in (1, 3) or dtype != np.uint8:
+            raise ValueError(f"need uint8 (T, H, W, 3) or (T, H, W, 1), got {dtype} {shape}")
         if self.pts_s.shape != (len(self.frames),) or len(self.frames) == 0:
             raise ValueError(f"need one time a frame, got {self.pts_s.shape=} {self.frames.shape=}")
         if len(self.pts_s) > 1 and not (np.diff(self.pts_s) > 0).all():

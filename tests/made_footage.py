@@ -1,9 +1,10 @@
-"""Made footage with texture at every scale, as a camera sees it."""
+"""Made footage with texture at every scale, as a camera sees it, and as verification does."""
 
 import cv2
 import numpy as np
 
 from sora_search.media.clips import Pictures
+from sora_search.retrieval.footage import Footage, Frame
 
 HEIGHT, WIDTH, NUM = 160, 240, 16
 
@@ -21,3 +22,9 @@ def footage(seed: int, size: tuple[int, int] = (HEIGHT, WIDTH), num_frames: int 
     place = np.abs((np.cumsum(steps, axis=0) + 40) % 160 - 80).astype(int)  # back at the rim
     crops = [surface[y : y + size[0], x : x + size[1]] for y, x in place]
     return np.stack(crops).astype(np.uint8)
+
+
+def seen_frames(frames: Pictures, times_s: np.ndarray) -> Footage:
+    """What verification reads of a file that shows these frames at these times."""
+    grays = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
+    return Footage([Frame(*pair) for pair in zip(grays, times_s.tolist(), strict=True)])

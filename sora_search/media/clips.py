@@ -238,7 +238,7 @@ def repainted(clip: EditedClip, frames: Pictures) -> EditedClip:
 def resize_frames(
     frames: Pictures, size: tuple[int, int], *, interpolation: int | None = None
 ) -> Pictures:
-    """Scale frames ``(T, H, W, 3)`` to `size` (height, width).
+    """Scale frames ``(T, H, W, C)`` to `size` (height, width).
 
     Pictures that shrink in both directions are averaged by area, others
     interpolated: OpenCV's area mode would repeat pixels where it enlarges.
@@ -249,7 +249,7 @@ def resize_frames(
     if interpolation is None:
         shrinks = height <= frames.shape[1] and width <= frames.shape[2]
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    result = np.empty((len(frames), height, width, 3), np.uint8)
+    result = np.empty((len(frames), height, width, frames.shape[3]), np.uint8)
     for row, frame in enumerate(frames):
         cv2.resize(frame, (width, height), dst=result[row], interpolation=interpolation)
     return result

@@ -98,6 +98,7 @@ class VideoReader:
         *,
         frame_size: tuple[int, int] | None,
         span: TimeSpan | None = None,
+        is_gray: bool = False,
         batch_size: int = 32,
     ) -> Iterator[FrameBatch]:
         """Read the frame on screen at each sample time, in memory that does not grow.
@@ -107,6 +108,7 @@ class VideoReader:
             frame_size: (H, W) of the pictures, the whole upright picture squashed into
                 it; None keeps its own size.
             span: Read this part alone; times still count from the start of the file.
+            is_gray: Pictures of one channel, brightness, which take less time.
             batch_size: Most frames of a batch; large pictures come in smaller batches.
 
         Returns:
@@ -127,15 +129,15 @@ class VideoReader:
         self.close()
         self.end_s = self.damage = None
         size = frame_size or (self.info.height, self.info.width)
-        samples = self._samples(sampling, size, span)
+        samples = self._samples(sampling, span, FrameConverter(size, is_gray=is_gray))
         self._reading = reading = _batches(samples, size, batch_size)
         return reading
 
     def _samples(
-        self, sampling: SamplingConfig, size: tuple[int, int], span: TimeSpan | None
+        self, sampling: SamplingConfig, span: TimeSpan | None, converter: FrameConverter
     ) -> Iterator[tuple[float, float, Picture]]:
         if is_still_picture(self.info):
-            yield 0.0, 0.0, _still_picture(self.path, size)
+            yield 0.0, 0.0, _still_picture(self.path, converter)
             return
         start_s = span.start_s if span else 0.0
         times = endless_sample_times(start_s, self._rate(sampling, span))
@@ -143,7 +145,7 @@ class VideoReader:
             times = itertools.takewhile(lambda time_s: time_s < span.end_s, times)
         with _Pass(self.path, self._start, start_s=start_s, threads=self._threads) as decoding:
             num_samples = 0
-            convert = _Converter(size, self.path)
+            convert = _Converter(converter, self.path)
             shown = _on_screen(decoding.timed_frames(), times, decoding.end_of)
             for time_s, began_s, frame in shown:
                 num_samples += 1
@@ -248,7 +250,7 @@ def read_at(
     start = probe_start(path)
     size = frame_size or _fitting(start.info, max_side)
     if is_still_picture(start.info):
-        return [_still_picture(path, size)] * len(times_s)
+        return [_still_picture(path, FrameConverter(size))] * len(times_s)
     pictures: dict[float, Picture] = {}
     for times in _neighborhoods(sorted(set(times_s))):
         pictures.update(_pictures_at(path, start, times, size))
@@ -336,8 +338,8 @@ class _Pass:
 class _Converter:
     """Convert frames, one that stays on screen for several samples only once."""
 
-    def __init__(self, size: tuple[int, int], path: Path) -> None:
-        self._converter = FrameConverter(size)
+    def __init__(self, converter: FrameConverter, path: Path) -> None:
+        self._converter = converter
         self._path = path
         self._frame: VideoFrame | None = None
         self._picture: Picture | None = None
@@ -348,7 +350,7 @@ class _Converter:
                 self._picture = self._converter.convert(frame)
             except FFmpegError as error:
                 raise VideoDecodeError(
-                    f"the pictures of {quoted(self._path)} cannot be turned into RGB ({error}):"
+                    f"the pictures of {quoted(self._path)} cannot be converted ({error}):"
                     " convert it"
                 ) from error
             self._frame = frame
@@ -408,19 +410,19 @@ def _batches(
         )
 
 
-def _still_picture(path: Path, size: tuple[int, int]) -> Picture:
+def _still_picture(path: Path, converter: FrameConverter) -> Picture:
     with open_video(path) as video:
         frame = next(video.frames(), None)
         if frame is None:
             raise VideoChangedError(f"{quoted(path)} changed while it was read: try again")
-        return _Converter(size, path)(frame)
+        return _Converter(converter, path)(frame)
 
 
 def _pictures_at(
     path: Path, start: Start, times: Sequence[float], size: tuple[int, int]
 ) -> dict[float, Picture]:
     with _Pass(path, start, start_s=times[0], threads=1) as decoding:
-        convert = _Converter(size, path)
+        convert = _Converter(FrameConverter(size), path)
         shown = _on_screen(decoding.timed_frames(), iter(times), lambda _: math.inf)
         return {time_s: convert(frame) for time_s, _, frame in shown}
 

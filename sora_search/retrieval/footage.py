@@ -99,11 +99,6 @@ class Footage:
         self.frames = tuple(frames)
         self.times_s: Floats = np.array([frame.time_s for frame in frames], np.float64)
 
-    @classmethod
-    def of(cls, batch: FrameBatch) -> "Footage":
-        """The frames of a batch."""
-        return cls(_grays(batch))
-
     def __len__(self) -> int:
         return len(self.frames)
 
@@ -253,7 +248,7 @@ def _read_run(file: VideoReader, run: Sequence[_Piece]) -> dict[_Piece, list[Fra
     # Where a file ends is known when it has been read: its header may say more.
     with suppress(ValueError, VideoDecodeError):
         for batch in _batches(file, whole, first.window, first.frames_per_s):
-            for frame in _grays(batch):
+            for frame in _frames_of(batch):
                 frames[min(int(frame.time_s // PIECE_S), last.number)].append(frame)
     return {piece: frames[piece.number] for piece in run}
 
@@ -261,7 +256,7 @@ def _read_run(file: VideoReader, run: Sequence[_Piece]) -> dict[_Piece, list[Fra
 def _batches(
     file: VideoReader, span: TimeSpan, window: Rectangle | None, frames_per_s: float
 ) -> Iterable[FrameBatch]:
-    """Frames of a window, scaled, in color."""
+    """Frames of a window, scaled, in gray."""
     window = window or Rectangle(0.0, 0.0, 1.0, 1.0)
     height, width = file.info.height, file.info.width
     sides = height * window.height, width * window.width
@@ -271,16 +266,15 @@ def _batches(
     size = max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
     whole = max(1, round(height * scale)), max(1, round(width * scale))
     sampling = SamplingConfig(frames_per_s, min_frames=1)
-    for batch in file.read(sampling, frame_size=whole, span=span):
+    for batch in file.read(sampling, frame_size=whole, span=span, is_gray=True):
         part = cut_window(batch.frames, batch.moments_s, window, size)
         yield FrameBatch(part, batch.pts_s)
 
 
-def _grays(batch: FrameBatch) -> list[Frame]:
-    return [
-        Frame(np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8), float(time_s))
-        for picture, time_s in zip(batch.frames, batch.pts_s, strict=True)
-    ]
+def _frames_of(batch: FrameBatch) -> list[Frame]:
+    pictures = batch.frames[..., 0]
+    # One that is kept does not keep the others of its batch.
+    return [Frame(pictures[row].copy(), time_s) for row, time_s in enumerate(batch.pts_s.tolist())]
 
 
 def _detect(picture: Gray) -> Features:

@@ -38,7 +38,9 @@ there; of fewer of them nothing follows."""
 MAX_PITCH = 1.5
 """Pixels from one point to the next that a picture may have; above, it is shrunk."""
 
-_COMMON_S = 0.5
+_COMMON_S = ((6.0, 1.0), (4.0, 0.5), (0.0, 0.0))
+"""Of ranges from the first of each pair on (in seconds) moments are multiples of the second."""
+
 GRID_POINTS, FINE_GRID_POINTS = 5_000, 20_000
 """Points at which pictures are compared: many pictures, and few."""
 
@@ -65,9 +67,8 @@ def moments_of(span: TimeSpan) -> Floats:
     """Moments of the query to look at, spread over the range, away from its uncertain ends."""
     times_s = span.start_s + span.duration_s * (np.arange(NUM_MOMENTS) + 0.5) / NUM_MOMENTS
     # Ranges that differ by little ask for the same frames, whose features are known.
-    return (
-        np.round(times_s / _COMMON_S) * _COMMON_S if span.duration_s >= 8 * _COMMON_S else times_s
-    )
+    step_s = next(step_s for least_s, step_s in _COMMON_S if span.duration_s >= least_s)
+    return np.asarray(np.round(times_s / step_s) * step_s) if step_s else times_s
 
 
 def lay(

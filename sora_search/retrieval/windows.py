@@ -67,7 +67,7 @@ def pyramid() -> list[Rectangle]:
 def cut_window(
     frames: Pictures, times_s: NDArray[np.float64], rectangle: Rectangle, size: tuple[int, int]
 ) -> Pictures:
-    """The part of the frames ``(T, H, W, 3)`` in a rectangle, scaled to `size` (height, width).
+    """The part of the frames ``(T, H, W, C)`` in a rectangle, scaled to `size` (height, width).
 
     It is cut at whole pixels, at least one, and averaged by area where it shrinks both ways. One
     that moves is cut between them: half a pixel to and fro would look like movement of its own.
@@ -89,7 +89,7 @@ def cut_window(
     if not rectangle.is_moving:
         return resize_frames(np.ascontiguousarray(frames[:, top:bottom, left:right]), size)
     # All of one size: else the picture would breathe.
-    part = np.empty((len(frames), bottom - top, right - left, 3), np.uint8)
+    part = np.empty((len(frames), bottom - top, right - left, frames.shape[3]), np.uint8)
     for row, time_s in enumerate(times_s.tolist()):
         at = rectangle.at(time_s)
         shifted = _shifted(frames[row], at.top * height, part.shape[1])
@@ -98,7 +98,7 @@ def cut_window(
 
 
 def _shifted(frame: Pictures, start: float, num: int) -> Pictures:
-    """As many rows of ``(H, W, 3)`` from a place that may lie between two, mixed of both."""
+    """As many rows of ``(H, W, C)`` from a place that may lie between two, mixed of both."""
     start = min(max(start, 0.0), frame.shape[0] - num)
     first = min(int(start), max(0, frame.shape[0] - num - 1))
     rest = start - first

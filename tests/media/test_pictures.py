@@ -87,9 +87,11 @@ def gray_ramp(low, high):
 )
 def test_full_and_limited_range_both_reach_black_and_white(pix_fmt, low, high, color_range):
     frame = yuv_frame(gray_ramp(low, high), pix_fmt=pix_fmt, color_range=color_range)
-    picture = FrameConverter((32, 64)).convert(frame)
     expected = np.linspace(0, 255, 64)
-    assert np.abs(picture.mean(axis=(0, 2)) - expected).max() <= 3
+    for is_gray in (False, True):
+        picture = FrameConverter((32, 64), is_gray=is_gray).convert(frame)
+        assert picture.shape == (32, 64, 1 if is_gray else 3)
+        assert np.abs(picture.mean(axis=(0, 2)) - expected).max() <= 3
 
 
 @pytest.mark.parametrize("transfer", [16, 18])  # PQ, HLG
@@ -102,7 +104,10 @@ def test_hdr_gets_the_tones_of_an_ordinary_picture(transfer):
         color_primaries=9,
         color_trc=transfer,
     )
-    gray = FrameConverter((32, 64)).convert(frame).mean(axis=0)
+    picture = FrameConverter((32, 64)).convert(frame)
+    alone = FrameConverter((32, 64), is_gray=True).convert(frame)
+    assert np.abs(alone - picture.astype(float)).max() <= 5  # a code is up to four levels
+    gray = picture.mean(axis=0)
     assert np.ptp(gray, axis=1).max() <= 3  # gray stays gray
     brightness = gray.mean(axis=1)
     assert (np.diff(brightness) >= 0).all()
@@ -110,6 +115,17 @@ def test_hdr_gets_the_tones_of_an_ordinary_picture(transfer):
     assert brightness[-1] >= 250
     reference_white = round(63 * (0.58 if transfer == 16 else 0.75))  # ITU-R BT.2408
     assert 150 <= brightness[reference_white] <= 215
+
+
+@pytest.mark.parametrize("pix_fmt", ["rgb24", "yuv420p", "yuvj420p", "yuv444p10le", "gray16le"])
+def test_gray_is_the_brightness_of_the_colors(pix_fmt):
+    pixels = moving_frames(1, height=48, width=64)[0]
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=pix_fmt)
+    picture, alone = (
+        FrameConverter((24, 32), is_gray=is_gray).convert(frame) for is_gray in (False, True)
+    )
+    expected = picture @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(alone[..., 0] - expected).mean() <= 2
 
 
 def test_downscaling_averages_areas():

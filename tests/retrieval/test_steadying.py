@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from acted_scene import RATE, SIZE, scene, texture
+from made_footage import seen_frames
 
-from sora_search.datatypes import FrameBatch
 from sora_search.media.clips import Clip, unedited, warped
 from sora_search.retrieval.footage import Footage
 from sora_search.retrieval.overlay import lay
@@ -18,7 +18,7 @@ AT_ONCE = Clock(0.0, 0.0, 1.0)
 
 def seen(clip: Clip) -> Footage:
     times_s = np.arange(0.05, clip.duration_s, 0.1)
-    return Footage.of(FrameBatch(clip.frames_at(times_s), times_s))
+    return seen_frames(clip.frames_at(times_s), times_s)
 
 
 def swaying(clip: Clip, pixels: float, seed: int = 0) -> Clip:

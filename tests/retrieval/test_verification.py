@@ -8,9 +8,10 @@ import pytest
 from acted_scene import RATE, SIZE, scene, texture
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_footage import seen_frames
 from numpy.typing import NDArray
 
-from sora_search.datatypes import FoundEdit, FrameBatch, Match, TimeSpan
+from sora_search.datatypes import FoundEdit, Match, TimeSpan
 from sora_search.errors import MediaError
 from sora_search.media import clips
 from sora_search.media.clips import Clip, EditedClip
@@ -49,7 +50,7 @@ def seen(clip: Clip, span: TimeSpan | None) -> Footage:
         first, last = max(0.0, span.start_s - 1.5), min(clip.duration_s, span.end_s + 1.5)
         times = np.arange(first + 0.05, last, 0.1)
     size = (round(clip.size[0] * scale), round(clip.size[1] * scale))
-    return Footage.of(FrameBatch(clips.resize_frames(clip.frames_at(times), size), times))
+    return seen_frames(clips.resize_frames(clip.frames_at(times), size), times)
 
 
 def check(query: Clip, video: Clip, query_span: TimeSpan, video_span: TimeSpan) -> Verification:
