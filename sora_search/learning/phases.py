@@ -184,7 +184,7 @@ def _distillation_phase(inputs: PhaseInputs, *, name: str) -> Phase:
         clips = as_pixels(store.load(chosen, moments)).to(config.device)
         frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
         frames = frames.contiguous(memory_format=torch.channels_last)
-        return frames, teacher.maps(frames, num_frames)
+        return network.prepared(frames), teacher.maps(frames, num_frames)
 
     def start() -> None:
         if name == "blocks":
@@ -236,7 +236,7 @@ def _copies_phase(inputs: PhaseInputs) -> Phase:
         plain[::2] = edited
         edited = augmentation.edited_view(pairs[:, 1], other, size, generator)
         views = torch.cat([plain, edited]).contiguous(memory_format=torch.channels_last)
-        maps = network.appearance(views, 1)
+        maps = network.appearance(network.prepared(views), 1)
         vectors = network.identity(network.looks(maps))
         terms = _contrast_of_copies(config, vectors)
         if wanted is not None:

@@ -129,7 +129,7 @@ def moments_of_views(
                 wanted.append(teacher.hidden(last, model.clip_frames).cpu())
             if model.frame_size < size:
                 frames = functional.interpolate(frames, (model.frame_size,) * 2, mode="area")
-            pooled = network.moments(frames)
+            pooled = network.moments(network.prepared(frames))
             moments.append(pooled.unflatten(0, (-1, model.clip_frames)).half().cpu())
             if on_progress is not None:
                 on_progress(Progress("looking at clips", i + 1, len(store.dataset)))
@@ -182,7 +182,7 @@ def looks_of_views(
             )
             views = torch.cat([plain[:, None], edited.unflatten(0, (len(moments), -1))], 1)
             views = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-            seen = network.looks(network.appearance(views, 1))
+            seen = network.looks(network.appearance(network.prepared(views), 1))
             looks.append(seen.unflatten(0, shown.shape).half().cpu())
             if on_progress is not None:
                 on_progress(Progress("looking at frames", i + 1, len(store.dataset)))

@@ -266,8 +266,9 @@ def _config_of(card: ModelCard) -> "NetworkConfig":
         for name, value in card.config.items()
     }
     if card.network == "sora":
-        # Models from before it was there see dark frames as they are.
+        # Models from before these were there see dark frames, and all sizes, as they are.
         fields.setdefault("least_light", 0.0)
+        fields.setdefault("motion_size", fields["frame_size"])
     for pathway in ("motion_stages", "appearance_stages"):
         if pathway in fields:
             fields[pathway] = tuple(

@@ -102,6 +102,9 @@ class ModelConfig(NetworkConfig):
 
     name: str = "sora-small"
     """Name under which it ships or is listed."""
+    motion_size: int = 160
+    """Side in pixels to which frames are enlarged for the motion pathway. It learned at 128, but of
+    crops, which show things larger than whole frames do (Touvron et al., NeurIPS 2019)."""
     motion_stem: int = 8
     """Channels of the first convolution of the motion pathway."""
     motion_stages: tuple[tuple[BlockConfig, ...], ...] = MOTION_STAGES
@@ -139,7 +142,8 @@ def lit(frames: Tensor, least_light: float) -> Tensor:
     How light a frame is says its mean of order 4, which black bars and a night around a lamp
     hardly lower. Exposure is then the same to the pathways, whatever they have learned of it.
     """
-    light = frames.square().square().mean((1, 2, 3), keepdim=True).sqrt().sqrt()
+    squares = frames * frames  # not `square`: as a power it takes the runtime twice as long
+    light = (squares * squares).mean((1, 2, 3), keepdim=True).sqrt().sqrt()
     gain = least_light / light.clamp(min=max(least_light, 1e-6) / MAX_GAIN)
     return frames * gain.clamp(min=1.0)
 
@@ -245,11 +249,9 @@ class Pathway(nn.Module):
         stages: tuple[tuple[BlockConfig, ...], ...],
         out: int,
         *,
-        least_light: float = 0.0,
         shortcut_window: int = 2,
     ) -> None:
         super().__init__()
-        self.least_light = least_light
         self.stem = ConvUnit(3, stem, 3, stride=2)
         self.stages = nn.ModuleList()
         channels = stem
@@ -266,7 +268,7 @@ class Pathway(nn.Module):
 
     def forward(self, frames: Tensor, clip_frames: int) -> list[Tensor]:
         """Maps of every stage and of the last convolution, ``(B * T, C, H, W)`` each."""
-        x = self.stem(lit(frames, self.least_light) if self.least_light else frames)
+        x = self.stem(frames)
         maps = []
         for stage in self.stages:
             for block in cast(nn.ModuleList, stage):
@@ -356,6 +358,10 @@ class HalvedNetwork(nn.Module, ABC):
     appearance_width: int
     """Channels of the last map of the appearance pathway."""
 
+    def prepared(self, frames: Tensor) -> Tensor:
+        """Frames ``(B * T, 3, S, S)`` in [0, 1] as the pathways are shown them."""
+        return frames
+
     @abstractmethod
     def looks(self, appearance: list[Tensor]) -> Tensor:
         """What the identity half is made of: maps pooled over space, ``(B * T, W)``."""
@@ -369,7 +375,7 @@ class HalvedNetwork(nn.Module, ABC):
         """What the meaning half is made of, pooled over space alone, ``(B * T, W)``.
 
         Args:
-            frames: ``(B * T, 3, S, S)`` in [0, 1].
+            frames: ``(B * T, 3, S, S)``, prepared.
             appearance: Maps of the appearance pathway, where they are there already.
         """
 
@@ -379,7 +385,7 @@ class HalvedNetwork(nn.Module, ABC):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips ``(B, T, 3, S, S)`` in [0, 1] to vectors ``(B, T, D)``."""
-        frames, clip_shape = clips.flatten(0, 1), (-1, self.config.clip_frames)
+        frames, clip_shape = self.prepared(clips.flatten(0, 1)), (-1, self.config.clip_frames)
         appearance = self.appearance(frames, self.config.clip_frames)
         identity = self.identity(self.looks(appearance)).unflatten(0, clip_shape)
         moments = self.moments(frames, appearance).unflatten(0, clip_shape)
@@ -399,7 +405,6 @@ class SoraNetwork(HalvedNetwork):
             config.appearance_stem,
             config.appearance_stages,
             config.appearance_out,
-            least_light=config.least_light,
         )
         self.appearance_width = config.appearance_out
         # Its shortcuts look at as much as those of its teacher: they cannot learn to.
@@ -407,7 +412,6 @@ class SoraNetwork(HalvedNetwork):
             config.motion_stem,
             config.motion_stages,
             config.motion_out,
-            least_light=config.least_light,
             shortcut_window=3,
         )
         self.identity_pooling = SpacePooling(
@@ -423,6 +427,10 @@ class SoraNetwork(HalvedNetwork):
         self.meaning_out = nn.Linear(
             config.meaning_hidden * (1 + len(config.time_scales)), config.meaning_dim
         )
+
+    def prepared(self, frames: Tensor) -> Tensor:
+        """Dark frames made lighter, see `lit`."""
+        return lit(frames, self.config.least_light) if self.config.least_light else frames
 
     def looks(self, appearance: list[Tensor]) -> Tensor:
         """All maps of the appearance pathway, pooled."""
@@ -441,6 +449,9 @@ class SoraNetwork(HalvedNetwork):
         apart, and taught less about others (mAP of actions 67.8 with all stages, 71.8 without).
         """
         del appearance
+        size = (self.config.motion_size,) * 2
+        if frames.shape[2:] != size:
+            frames = functional.interpolate(frames, size, mode="bilinear")
         last: Tensor = self.motion(frames, self.config.clip_frames)[-1]
         return last.mean((2, 3))
 
