@@ -93,10 +93,12 @@ class Footage:
     Attributes:
         frames: At least one.
         times_s: When they are on screen, float64, shape ``(T,)``, increasing.
+        hidden: A part of the pictures that shows something else; None where none is known to.
     """
 
-    def __init__(self, frames: Sequence[Frame]) -> None:
+    def __init__(self, frames: Sequence[Frame], hidden: Rectangle | None = None) -> None:
         self.frames = tuple(frames)
+        self.hidden = hidden
         self.times_s: Floats = np.array([frame.time_s for frame in frames], np.float64)
 
     def __len__(self) -> int:
@@ -111,7 +113,7 @@ class Footage:
     def joined(self, other: "Footage") -> "Footage":
         """These frames and others of the same file, in their order; each time once."""
         frames = {frame.time_s: frame for frame in (*self.frames, *other.frames)}
-        return Footage([frames[time_s] for time_s in sorted(frames)])
+        return Footage([frames[time_s] for time_s in sorted(frames)], self.hidden)
 
     def nearest(self, times_s: Floats) -> Integers:
         """Rows of the frames closest to some times."""
@@ -213,6 +215,7 @@ class Sides:
         video_path: A file of the indexed video.
         window: The part of the query picture that is to show the footage; None for all of it.
         bounds: The seconds of the query that are searched; None for all of it.
+        hidden: A part of the query picture, or of its window, that is left out of the comparison.
     """
 
     reader: FootageReader
@@ -220,10 +223,12 @@ class Sides:
     video_path: Path | str
     window: Rectangle | None = None
     bounds: TimeSpan | None = None
+    hidden: Rectangle | None = None
 
     def query(self, span: TimeSpan | None, *, frames_per_s: float = QUERY_FRAMES_PER_S) -> Footage:
         """Frames of the query, in the window; errors as in `FootageReader.read`."""
-        return self.reader.read(self.query_path, span, self.window, frames_per_s=frames_per_s)
+        read = self.reader.read(self.query_path, span, self.window, frames_per_s=frames_per_s)
+        return Footage(read.frames, self.hidden)
 
     def video(self, span: TimeSpan | None, *, frames_per_s: float = FRAMES_PER_S) -> Footage:
         """Frames of the indexed video; errors as in `FootageReader.read`."""

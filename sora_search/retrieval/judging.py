@@ -22,6 +22,7 @@ from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import is_gone, path_of
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.deciding import (
+    CLEAR_CONTRAST_APPEARANCE,
     LIKELY_MOTION,
     SCENE_APPEARANCE,
     SURE_CONTRAST,
@@ -55,6 +56,10 @@ MIN_LOOKS, S_A_LOOK, FURTHER_LOOKS = 6, 8.0, 15
 of many videos, one for each so many seconds; and so many more videos where a search that already
 looks closer has confirmed none. This bounds the time of a search."""
 
+
+ANYWHERE = TimeSpan(0.0, 1e9)
+"""Of an indexed video. Of six clips of two indexed videos, one inside the other, the outer one was
+confirmed for three, two of the others at the wrong time; looked for anywhere, for these too."""
 
 MOST_RANGES = 500
 """Ranges of one video that are told apart. Each is compared with all better ones, which takes .2 s
@@ -147,6 +152,7 @@ def judge(
     first: Collection[int] = (),
     at_most: int = MIN_LOOKS,
     further: int = 0,
+    insets: Sequence[Rectangle] = (),
     bounds: TimeSpan | None = None,
     num_threads: int = 1,
     on_progress: OnProgress | None = None,
@@ -161,6 +167,7 @@ def judge(
         first: Videos to look at before all others, whatever their strength.
         at_most: How many videos to look at, and how many ranges of each.
         further: How many more videos to look at while none is confirmed.
+        insets: Parts of the query picture that may show something else than what is around them.
         bounds: The part of the query that is searched; None for all of it.
         num_threads: How many videos to look at at a time; the answer is the same.
         on_progress: Told after each video looked at.
@@ -180,7 +187,7 @@ def judge(
     def look_at(video_id: int, place: int) -> Callable[[], list[Match]]:
         path = files[video_id]
         assert path is not None
-        pair = _Pair(Sides(reader, query_path, path, bounds=bounds))
+        pair = _Pair(Sides(reader, query_path, path, bounds=bounds), insets)
         patience = MAX_REFUTED_CLOSER if further else MAX_REFUTED
         if place >= at_most:
             patience = MAX_REFUTED_FURTHER
@@ -322,8 +329,9 @@ def _on_trust(ranges: Sequence[FoundRange], reason: str, sight: Sight) -> Iterat
 class _Pair:
     """The query and a file of an indexed video, and what was seen of both."""
 
-    def __init__(self, sides: Sides) -> None:
+    def __init__(self, sides: Sides, insets: Sequence[Rectangle] = ()) -> None:
         self._sides = sides
+        self._insets = insets
         self._confirmed: list[tuple[Rectangle | None, TimeSpan, Placement]] = []
 
     def look_at(
@@ -357,6 +365,8 @@ class _Pair:
         halves: Sequence[_Spans]
         whole, *halves = found.span.diagonals or (ranges,)
         seen = self._verify(found, whole, within if found.span.diagonals else None)
+        if found.window is None and not seen.is_same and seen.motion is not None:
+            seen = self._around_an_inset(found, whole) or seen
         parts: list[Verification] = []
         if seen.appearance >= SCENE_APPEARANCE and not _is_confirmed(seen, whole):
             # The same scene, in another order, or again and again.
@@ -375,6 +385,19 @@ class _Pair:
             # Where nothing moves all of both ranges is as alike as what was looked at.
             seen = replace(seen, match=None)
         yield match_of(ranges, found.strength, seen)
+
+    def _around_an_inset(self, found: FoundRange, spans: _Spans) -> Verification | None:
+        """What frames confirm beyond doubt of the picture without one of its insets, at any time.
+
+        What moves in an inset hides that the footage around it moves alike, and when.
+        """
+        match = Match(*spans, found.strength)
+        for inset in self._insets:
+            sides = replace(self._sides, hidden=inset)
+            seen = verify_match(sides, match, within=ANYWHERE)
+            if seen.is_same and seen.appearance >= CLEAR_CONTRAST_APPEARANCE:
+                return seen
+        return None
 
     def _rest(self, found: FoundRange, parts: Sequence[Verification]) -> Iterator[Verification]:
         """What frames confirm of the seconds of a range that its confirmed parts leave."""

@@ -87,9 +87,7 @@ def lay(
     moments = moments_of(span)
     timing = None
     rows = _rows_inside(query.times_s, span)
-    window = Window.over(
-        placement.at(moments)[NUM_MOMENTS // 2], video.size, query.size, GRID_POINTS
-    )
+    window = Window.over(placement.at(moments)[NUM_MOMENTS // 2], video, query, GRID_POINTS)
     if len(rows) >= 3 and len(video.times_s) >= 3 and window.covered.sum() >= _BLOCK_SIDE**2:
         times_s = query.times_s[rows]
         timing = find_time(
@@ -146,20 +144,20 @@ class Window:
     def over(
         cls,
         placement: Floats,
-        video_size: tuple[int, int],
-        query_size: tuple[int, int],
+        video: Footage,
+        query: Footage,
         num_points: int,
     ) -> "Window":
         """About `num_points` over what the query shows of the indexed picture.
 
         Args:
             placement: Takes places of the indexed picture to places of the query.
-            video_size: Of the indexed picture, (H, W) in pixels.
-            query_size: The same of the query.
+            video: The indexed frames.
+            query: Those of the query, which may hide a part.
             num_points: How many points there are to be, covered or not.
         """
-        query_width_height = np.array(query_size[::-1], np.float64)
-        video_width_height = np.array(video_size[::-1], np.float64)
+        query_width_height = np.array(query.size[::-1], np.float64)
+        video_width_height = np.array(video.size[::-1], np.float64)
         from_shares, to_shares = (
             np.diag([*video_width_height, 1]),
             np.diag([*query_width_height, 1]),
@@ -172,7 +170,10 @@ class Window:
         matrix = np.array([[pitch, 0, left], [0, pitch, top], [0, 0, 1.0]])
         y, x = np.mgrid[:rows, :columns] + 0.5
         places = moved(placement @ matrix, np.column_stack([x.ravel(), y.ravel()]))
-        covered = ((places > 0) & (places < query_width_height)).all(axis=1).reshape(rows, columns)
+        covered = ((places > 0) & (places < query_width_height)).all(axis=1)
+        if query.hidden is not None:
+            covered &= ~query.hidden.covers(places / query_width_height)
+        covered = covered.reshape(rows, columns)
         block = y.astype(np.int64) // _BLOCK_SIDE * columns + x.astype(np.int64) // _BLOCK_SIDE
         return cls(matrix, covered, np.unique(block[covered], return_inverse=True)[1].ravel())
 
@@ -243,7 +244,7 @@ class Overlay:
         """What both show at some times of the query, at least one."""
         rows, video_rows = pairs_at(query, video, clock, times_s)
         matrices = placement.at(query.times_s[rows])
-        window = Window.over(matrices[len(rows) // 2], video.size, query.size, FINE_GRID_POINTS)
+        window = Window.over(matrices[len(rows) // 2], video, query, FINE_GRID_POINTS)
         laid = window.read([query.frames[row] for row in rows], matrices)
         original = window.read([video.frames[row] for row in video_rows])
         pairs = [

@@ -21,6 +21,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,7 @@ from sora_search.retrieval.scoring import (
 from sora_search.retrieval.sharing import shared_with
 from sora_search.retrieval.timeline import Timeline
 from sora_search.retrieval.views import View, closer_views, window_views
+from sora_search.retrieval.windows import Rectangle
 from sora_search.sora.encoder import FileEncoder, embed_video
 
 MAX_CANDIDATES = 64
@@ -116,6 +118,9 @@ the same way: without it 27 and 29 of them, with weights of 4 29 and 31."""
 SCENE_EXCESS = 0.1
 """Two videos are one scene where the median of the similarities of their moments exceeds the zero
 point by so much; it is the zero point of what stands out from it."""
+
+MAX_INSETS, MAX_INSET_AREA = 2, 0.4
+"""Rectangles that may be hidden; with a larger share of the picture too little is left around."""
 
 NUM_OUTSTANDING, OTHER_LINE_S = 3, 1.0
 """So many ranges of one scene are looked at beside the first, which lie elsewhere by so much."""
@@ -190,6 +195,8 @@ def search(
     decisions = index.decisions(query)
     searching = _Searching(index, excluded, decisions)
     views = [View(embedding), *window_views(query, encoder, span=span)]
+    windows = (view.window for view in views if view.window)
+    insets = list(islice(filter(_is_inset, windows), MAX_INSETS))
     reader = FootageReader()
     bounds = _span_of(embedding)
     at_most = max_looks(bounds.duration_s if bounds else 0.0)
@@ -205,6 +212,7 @@ def search(
             first=first,
             at_most=at_most,
             further=further,
+            insets=insets,
             bounds=bounds,
             num_threads=min(MAX_THREADS, num_cores()),
             on_progress=on_progress,
@@ -248,6 +256,11 @@ class FoundVideo:
     video_id: int
     score: float
     matches: Sequence[Match] = ()
+
+
+def _is_inset(window: Rectangle) -> bool:
+    """Whether enough is left around it to recognize footage by."""
+    return not window.is_moving and window.width * window.height <= MAX_INSET_AREA
 
 
 def _is_found(match: Match) -> bool:

@@ -88,7 +88,7 @@ def steadied(
         return None
     at_s = query.times_s[rows]
     matrices = placement.at(at_s)
-    window = Window.over(matrices[len(rows) // 2], video.size, query.size, GRID_POINTS)
+    window = Window.over(matrices[len(rows) // 2], video, query, GRID_POINTS)
     original = window.read([video.frames[row] for row in video_rows])
     pitch = float(window.matrix[0, 0])
     shown = original[np.unique(video_rows, return_index=True)[1]]

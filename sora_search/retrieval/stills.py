@@ -231,9 +231,7 @@ class _Pair:
     def _read(self, placement: Placement) -> tuple[Floats32, Floats32, Integers]:
         """Frames of the query laid into the indexed picture, its own, and the blocks of points."""
         matrices = placement.at(self._query.times_s)
-        window = Window.over(
-            matrices[len(matrices) // 2], self._video.size, self._query.size, GRID_POINTS
-        )
+        window = Window.over(matrices[len(matrices) // 2], self._video, self._query, GRID_POINTS)
         return (
             window.read(self._query.frames, matrices),
             window.read(self._video.frames),

@@ -46,6 +46,11 @@ class Rectangle:
         )
         return replace(self, left=left, top=top, drift=(0.0, 0.0), at_s=0.0)
 
+    def covers(self, places: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which places ``(P, 2)``, x and y in shares of the picture, lie in it, standing still."""
+        inside = places - (self.left, self.top)
+        return np.asarray(((inside >= 0) & (inside <= (self.width, self.height))).all(axis=1))
+
     def iou(self, other: "Rectangle") -> float:
         """The area that both cover, divided by what they cover together; 0 to 1."""
         width = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)

@@ -1,5 +1,6 @@
 """Which ranges are told: each once, and what frames say about them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from made_library import Library
 
 from sora_search.datatypes import Evidence, Match, TimeSpan
 from sora_search.errors import VideoDecodeError
+from sora_search.media.clips import resize_frames
 from sora_search.media.writing import write_video
 from sora_search.retrieval import judging
 from sora_search.retrieval.alignment import AlignedSpan
@@ -321,9 +323,11 @@ def acted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(path, clip.frames, frames_per_s=RATE, codec="mpeg4")
 
 
-def looked_at(query: Path, video: Path, *ranges: FoundRange) -> list[Match]:
+def looked_at(
+    query: Path, video: Path, *ranges: FoundRange, insets: Sequence[Rectangle] = ()
+) -> list[Match]:
     """What frames say of ranges of two files, in the order of the query."""
-    pair = judging._Pair(Sides(FootageReader(), query, video))
+    pair = judging._Pair(Sides(FootageReader(), query, video), insets)
     matches = pair.look_at(ranges, at_most=6, max_refuted=6)
     return sorted(matches, key=lambda match: match.query_span.start_s if match.query_span else 0)
 
@@ -372,3 +376,25 @@ def test_files_that_are_gone_take_no_looks_from_those_that_are_there(
     judged = judge(library.index, FootageReader(), query, ranges, at_most=1)
     assert judged.looked_at == {ids[2]}
     assert judged.matches[ids[2]][0].verified
+
+
+@pytest.mark.parametrize(("action", "is_copy"), [(1, True), (2, False)])
+def test_footage_around_an_inset_is_found_without_the_inset(
+    acted: Path, tmp_path: Path, action: int, is_copy: bool
+) -> None:
+    """Half of what moves is in the inset, and vectors of both together say the wrong time."""
+    piece = scene(5, action, duration_s=12, num_bodies=2).frames[round(6 * RATE) : round(9 * RATE)]
+    inset = resize_frames(scene(7, 3, num_bodies=6).frames[: len(piece)], (96, 128))
+    frames = piece.copy()
+    frames[:, 4:100, 124:252] = inset
+    query = write_video(tmp_path / "query.mkv", frames, frames_per_s=RATE, codec="mpeg4")
+    rectangle = Rectangle(124 / 256, 4 / 192, 0.5, 0.5)
+    supposed = found((0, 3), (3, 6), 0.8)
+    [plain] = looked_at(query, acted, supposed)
+    assert not plain.verified
+    [match] = looked_at(query, acted, supposed, insets=[rectangle])
+    assert bool(match.verified) == is_copy
+    if is_copy:
+        assert match.video_span is not None
+        assert abs(match.video_span.start_s - 6) < 0.15
+        assert abs(match.video_span.end_s - 9) < 0.15
