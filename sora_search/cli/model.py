@@ -22,6 +22,7 @@ from sora_search.cli.options import (
     ModelOption,
     QuietOption,
     SeedOption,
+    SharedSettings,
     VerboseOption,
     load_shared,
     require_paths,
@@ -273,7 +274,12 @@ def list_command(
 
 @model_app.command("show", epilog="Example: sora-search model show sora-small")
 def show_command(
-    name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A model.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="[NAME|PATH]", help="A model (default: sora-small).", show_default=False
+        ),
+    ] = SharedSettings().model,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a model is and how it came to be."""

@@ -112,7 +112,9 @@ def query_command(
     ] = None,
     exclude_self: Annotated[
         bool,
-        typer.Option("--exclude-self", help="Leave out the query itself, where it is indexed."),
+        typer.Option(
+            "--exclude-self", help="Leave out the content of the query itself, under all its names."
+        ),
     ] = False,
     purpose: Annotated[
         Purpose | None,

@@ -433,7 +433,13 @@ class _Searching:
             ranges = []
             for match in matches[video_id]:
                 if match.score >= COPY_SCORE and match.video_span is not None:
-                    num = shared_with(self._index, video, video_id, match.video_span)
+                    num = shared_with(
+                        self._index,
+                        video,
+                        video_id,
+                        match.video_span,
+                        exclude_video_ids=self._excluded,
+                    )
                     match = replace(match, shared_with=num, score=score_of_shared(match.score, num))
                 ranges.append(match)
             yield video_id, sorted(ranges, key=lambda match: -match.score)

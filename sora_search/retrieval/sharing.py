@@ -5,6 +5,8 @@ the seconds in question have near-identical vectors in other videos, while the r
 videos is different. Nothing is kept for this, so it is as up to date as the index.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,14 @@ MIN_SHARE = 0.5
 """Of the moments that another video must have too."""
 
 
-def shared_with(index: VideoIndex, video: VideoEmbedding, video_id: int, span: TimeSpan) -> int:
+def shared_with(
+    index: VideoIndex,
+    video: VideoEmbedding,
+    video_id: int,
+    span: TimeSpan,
+    *,
+    exclude_video_ids: Collection[int] = (),
+) -> int:
     """How many other videos show these seconds of a video too, but not the rest of it.
 
     Copies of the whole video are not counted: they are no shared matter, but the same video.
@@ -37,6 +46,7 @@ def shared_with(index: VideoIndex, video: VideoEmbedding, video_id: int, span: T
         video: The vectors of the video.
         video_id: Its id.
         span: The seconds.
+        exclude_video_ids: Further videos that are not counted.
 
     Returns:
         0 where next to nothing is outside of the span: there is no telling then.
@@ -45,17 +55,20 @@ def shared_with(index: VideoIndex, video: VideoEmbedding, video_id: int, span: T
     inside = np.array([span.start_s <= middle < span.end_s for middle in middles])
     if not inside.any() or inside.mean() > 0.8:
         return 0
-    same = _videos_with(index, video.vectors[inside], video_id)
+    uncounted = {video_id, *exclude_video_ids}
+    same = _videos_with(index, video.vectors[inside], uncounted)
     if not same:
         return 0
-    return len(same - _videos_with(index, video.vectors[~inside], video_id))
+    return len(same - _videos_with(index, video.vectors[~inside], uncounted))
 
 
-def _videos_with(index: VideoIndex, vectors: NDArray[np.float32], video_id: int) -> set[int]:
-    """The other videos that have most of these moments."""
+def _videos_with(
+    index: VideoIndex, vectors: NDArray[np.float32], exclude_video_ids: Collection[int]
+) -> set[int]:
+    """The videos that have most of these moments."""
     chosen = np.linspace(0, len(vectors) - 1, min(len(vectors), MAX_MOMENTS)).round().astype(int)
     moments = weigh(vectors[chosen], WEIGHTS["copies"])
-    hits = index.search(moments, NUM_NEIGHBORS, exclude_video_ids={video_id})
+    hits = index.search(moments, NUM_NEIGHBORS, exclude_video_ids=exclude_video_ids)
     video_ids, _ = index.locate(hits.vector_ids)
     counts: dict[int, int] = {}
     for row, scores in zip(video_ids, hits.scores, strict=True):

@@ -58,3 +58,13 @@ def test_a_whole_episode_comes_before_the_others_that_share_its_intro(series, tm
     assert first.kind == "copy"
     assert all(other.kind == "similar" for other in others)
     assert series.result_for(answer, "episode-3").matches[0].shared_with == 5
+
+
+def test_the_query_itself_is_no_other_video_that_shares_its_seconds(series):
+    """Its content is left out of the answer, and out of the count."""
+    path = series.folder / "episode-2.mkv"
+    counts = [
+        series.result_for(series.ask(path, **options), "episode-3").matches[0].shared_with
+        for options in ({}, {"exclude_self": True})
+    ]
+    assert counts == [5, 4]
