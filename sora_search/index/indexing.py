@@ -122,9 +122,11 @@ def index_videos(
     except Exception:
         try:
             index.save()
-        except Exception:
+        except Exception as error:
             # The catalog holds every committed video; the next open catches up.
-            _logger.warning("the vector file could not be saved", exc_info=True)
+            reason = getattr(error, "strerror", None) or error
+            _logger.warning("the vector file could not be saved: %s", reason)
+            _logger.debug("raised here:", exc_info=True)
         raise
     run.tracker.enter("saving")
     index.save()

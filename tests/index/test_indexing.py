@@ -1,5 +1,6 @@
 """An index follows its files, whatever happens to them and to the run."""
 
+import logging
 import multiprocessing
 import os
 import shutil
@@ -390,6 +391,29 @@ def test_a_full_disk_stops_the_run_and_keeps_what_was_committed(
     assert 1 < num_kept < 13
     report = bring_up_to_date(videos)
     assert (report.num_unchanged, report.num_added) == (num_kept, 13 - num_kept)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs limits of POSIX")
+def test_a_full_disk_is_told_in_a_line_and_traced_for_those_who_debug(
+    videos, bring_up_to_date, caplog
+):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk(progress):
+        if progress.num_done == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+
+    try:
+        with caplog.at_level(logging.DEBUG), pytest.raises(OSError):  # noqa: PT011
+            bring_up_to_date(videos, on_progress=fill_the_disk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.getMessage().startswith("the vector file could not be saved: ")
+    assert warning.exc_info is None
+    assert any(record.exc_info for record in caplog.records if record.levelno == logging.DEBUG)
 
 
 def test_another_model_is_refused(videos, bring_up_to_date, tmp_path):
