@@ -128,14 +128,15 @@ def own_errors(path: Path) -> Iterator[None]:
     """Errors of SQLite as errors of ours, with what to do next."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        # SQLite's own message quotes the damaged schema, which Python takes for UTF-8.
+        said = bytes(error.object).decode(errors="backslashreplace")
+        raise _damaged(path, said) from error
     except (DBAPIError, sqlite3.Error) as error:
         original = error.orig if isinstance(error, DBAPIError) else error
         code = getattr(original, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or _is_unreadable(original):
-            raise IndexDamagedError(
-                f"the catalog {str(path)!r} is damaged ({original}): put back a copy of the "
-                f"folder {str(path.parent)!r}, or delete it and run `sora-search index` again"
-            ) from error
+            raise _damaged(path, original) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise IndexLockedError(
                 f"the catalog {str(path)!r} is busy in another process: try again"
@@ -144,6 +145,13 @@ def own_errors(path: Path) -> Iterator[None]:
             number, text = _SYSTEM_ERRORS[code]
             raise OSError(number, f"{text} ({original})", os.fspath(path)) from error
         raise
+
+
+def _damaged(path: Path, reason: object) -> IndexDamagedError:
+    return IndexDamagedError(
+        f"the catalog {str(path)!r} is damaged ({reason}): put back a copy of the "
+        f"folder {str(path.parent)!r}, or delete it and run `sora-search index` again"
+    )
 
 
 def _is_unreadable(original: BaseException | None) -> bool:

@@ -197,6 +197,17 @@ def test_a_file_that_is_no_catalog_is_damaged(tmp_path, read_only):
         VideoIndex.open(tmp_path, read_only=read_only)
 
 
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_schema_that_is_not_text_is_damage(tmp_path, read_only):
+    path = made_index(tmp_path, ["a"]) / CATALOG_NAME
+    content = path.read_bytes()
+    # SQLite quotes the name of a table whose entry in the schema it cannot use.
+    start = content.index(b"tableverdict", 0, 4096) + len("tablever")
+    path.write_bytes(content[:start] + b"\xff" * 4 + content[start + 4 :])
+    with pytest.raises(IndexDamagedError, match=r"is damaged \(malformed .* put back a copy"):
+        VideoIndex.open(tmp_path, read_only=read_only)
+
+
 def test_a_truncated_catalog_is_damaged(tmp_path):
     made_index(tmp_path, [f"video {i}" for i in range(40)])
     path = tmp_path / CATALOG_NAME
