@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sora_search.index.catalog import CATALOG_NAME, Catalog
 from sora_search.index.connecting import REVISIONS, check_schema, schema_revision
 from sora_search.index.locking import LOCK_NAME, IndexLock
+from sora_search.index.opening import check_not_lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,9 @@ def current(path: Path | str) -> SchemaState:
 
     Raises:
         IndexNotFoundError: If there is no index.
-        IndexDamagedError: If the catalog cannot be read.
+        IndexDamagedError: If the catalog cannot be read, or was lost.
     """
+    check_not_lost(Path(path))
     with Catalog.open(Path(path) / CATALOG_NAME, writable=False, any_schema=True) as catalog:
         return SchemaState(revision=catalog.revision(), newest=REVISIONS[-1])
 
@@ -46,6 +48,7 @@ def upgrade(path: Path | str, *, wait: bool = False) -> SchemaState:
         IndexNotFoundError: If there is no index.
         IndexLockedError: If another process is writing and `wait` is False.
         IndexSchemaError: If a newer version of the program made it.
+        IndexDamagedError: If the catalog cannot be read, or was lost.
     """
     before = current(path)
     with (

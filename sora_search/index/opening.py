@@ -55,10 +55,8 @@ def open_writable(folder: Path, encoder: VideoEncoder | None) -> Catalog:
     # Alembic takes a tenth of a second to import, and only writers migrate.
     from sora_search.index.migration import migrate
 
-    path = folder / CATALOG_NAME
-    if not path.is_file():
-        check_not_lost(folder)
-    catalog = Catalog(path, writable=True, create=encoder is not None)
+    check_not_lost(folder)
+    catalog = Catalog(folder / CATALOG_NAME, writable=True, create=encoder is not None)
     try:
         migrate(catalog)
         if encoder is not None and catalog.state() is None:
@@ -97,13 +95,20 @@ def _forget_vectors_file(folder: Path, state: CatalogState) -> None:
 def check_not_lost(folder: Path) -> None:
     """Never make a new catalog beside the remains of an old one.
 
+    The manifest is first written when the catalog has its tables, so an empty catalog
+    beside one was not left by a writer that was killed.
+
     Raises:
-        IndexDamagedError: If there are any.
+        IndexDamagedError: If there are remains of a catalog that is gone or empty.
     """
+    catalog = folder / CATALOG_NAME
+    is_there = catalog.is_file()
+    if is_there and catalog.stat().st_size > 0:
+        return
     if (folder / MANIFEST_NAME).exists():
         raise IndexDamagedError(
-            f"{str(folder / CATALOG_NAME)!r} is gone, but {MANIFEST_NAME} is there: put it back, "
-            f"or delete {str(folder)!r} and run `sora-search index` again"
+            f"{str(catalog)!r} is {'empty' if is_there else 'gone'}, but {MANIFEST_NAME} is there: "
+            f"put back a copy of it, or delete {str(folder)!r} and run `sora-search index` again"
         )
 
 

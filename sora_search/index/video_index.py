@@ -121,8 +121,7 @@ class VideoIndex:
         if not read_only and (folder / CATALOG_NAME).is_file():
             lock = lock_folder(folder, create=False, wait=wait)
             return cls._open_writer(folder, lock, encoder, create=False)
-        if not (folder / CATALOG_NAME).is_file():
-            check_not_lost(folder)
+        check_not_lost(folder)
         catalog = Catalog.open(folder / CATALOG_NAME, writable=False)
         try:
             index = cls(folder, catalog, None)

@@ -42,7 +42,9 @@ from sora_search.errors import (
     VideoNotIndexedError,
 )
 from sora_search.index.catalog import CATALOG_NAME
+from sora_search.index.locking import LOCK_NAME
 from sora_search.index.manifest import MANIFEST_NAME, read_manifest
+from sora_search.index.migration import current, upgrade
 from sora_search.index.vector_index import BruteForceIndex
 from sora_search.index.video_index import VideoIndex
 from sora_search.sora.adapter import Adapter
@@ -567,14 +569,25 @@ def test_an_index_rebuilt_for_another_model_keeps_ids_names_and_verdicts(tmp_pat
         assert index.num_videos == 1
 
 
-def test_a_lost_catalog_is_never_made_anew(tmp_path):
+@pytest.mark.parametrize("state", ["gone", "empty"])
+def test_a_lost_catalog_is_never_made_anew(tmp_path, state):
     made_index(tmp_path, "a")
-    (tmp_path / CATALOG_NAME).unlink()
-    for opening in (lambda: opened(tmp_path), lambda: VideoIndex.open(tmp_path)):
-        with pytest.raises(IndexDamagedError, match=r"is gone, but manifest\.json is there"):
+    catalog = tmp_path / CATALOG_NAME
+    catalog.unlink()
+    if state == "empty":
+        catalog.touch()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.name != LOCK_NAME}
+    for opening in (
+        lambda: opened(tmp_path),
+        lambda: VideoIndex.open(tmp_path),
+        lambda: VideoIndex.open(tmp_path, read_only=False),
+        lambda: current(tmp_path),
+        lambda: upgrade(tmp_path),
+    ):
+        with pytest.raises(IndexDamagedError, match=rf"is {state}, but manifest\.json is there"):
             opening()
-    assert not (tmp_path / CATALOG_NAME).exists()
-    assert vectors_files(tmp_path)
+    after = {path: path.read_bytes() for path in tmp_path.iterdir() if path.name != LOCK_NAME}
+    assert after == before
 
 
 # The rules, together
