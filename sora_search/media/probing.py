@@ -91,7 +91,8 @@ class Start:
         interval_s: Average distance of frames by the header.
         has_clock: Whether the container has time stamps (raw streams have none).
         is_measured: Whether the duration comes from the packets, not from the header.
-        stream_duration_s: What the header says of this stream alone, or None.
+        stream_duration_s: What the header says of this stream alone from its first frame
+            on, or None.
         container_duration_s: What it says of the whole file, sound included, or None.
     """
 
@@ -108,8 +109,9 @@ class Start:
         rate = _header_rate(video)
         self.zero_s = video.stamp_s(frame)
         self.interval_s = float(1 / rate) if rate else FALLBACK_INTERVAL_S
-        self.stream_duration_s = _stream_duration_s(video)
-        self.container_duration_s = _container_duration_s(video)
+        before_s = max(self.zero_s or 0.0, 0.0) if _states_ends(video) else 0.0
+        self.stream_duration_s = _after(before_s, _stream_duration_s(video))
+        self.container_duration_s = _after(before_s, _container_duration_s(video))
         self.has_clock = video.tick_s is not None
         self.is_measured = False
         height, width = upright_size(
@@ -170,6 +172,21 @@ def _header_rate(video: OpenVideo) -> Fraction | None:
         rates.insert(0, stream.guessed_rate)
     rate = next((rate for rate in rates if rate), None)
     return rate if rate and 0 < rate <= _MOST_FRAMES_PER_S else None
+
+
+def _states_ends(video: OpenVideo) -> bool:
+    """Whether the durations of the header are the times at which the file ends.
+
+    So FFmpeg writes Matroska: they include what is before the first frame. mkvmerge
+    leaves that out, as most formats do.
+    """
+    writer = video.container.metadata.get("ENCODER", "")
+    return "matroska" in video.container.format.name and writer.startswith("Lavf")
+
+
+def _after(before_s: float, duration_s: float | None) -> float | None:
+    """What is left of a duration after `before_s`; None if nothing is."""
+    return None if duration_s is None or duration_s <= before_s else duration_s - before_s
 
 
 def _stream_duration_s(video: OpenVideo) -> float | None:

@@ -282,6 +282,15 @@ def test_a_file_cut_off_is_read_as_far_as_it_goes(tmp_path, name):
         assert f"stops at {read.end_s:.1f} of 4.0 s" in read.damage
 
 
+def test_a_late_start_is_no_damage_and_what_was_cut_off_is_told_without_it(tmp_path):
+    frames = moving_frames(100)
+    times_ms = [60_000 + 40 * i for i in range(100)]
+    whole = write_video(tmp_path / "a.mkv", frames, times_ms=times_ms)
+    assert Read(whole).damage is None
+    read = Read(cut_file(whole, tmp_path / "cut.mkv", share=0.6))
+    assert f"stops at {read.end_s:.1f} of 4.0 s" in read.damage
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts", "a.mpg"])
 def test_noise_in_the_middle_costs_only_what_it_hit(tmp_path, name):
     settings = {"a.mkv": {}, "a.mpg": {"codec": "mpeg2video"}}.get(name, H264)

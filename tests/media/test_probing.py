@@ -1,4 +1,5 @@
 import os
+import struct
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -62,10 +63,31 @@ def test_duration_of_every_kind_of_file(tmp_path, name, settings):
     assert info.duration_s == pytest.approx(2.0, abs=0.05)
 
 
-def test_a_late_start_is_not_part_of_the_duration(tmp_path):
-    times_ms = [9000 + 40 * i for i in range(25)]
-    path = write_video(tmp_path / "late.ts", numbered_frames(25), times_ms=times_ms, **H264)
-    assert probe(path).duration_s == pytest.approx(1.0, abs=0.05)
+@pytest.mark.parametrize("name", ["late.ts", "late.mp4", "late.mkv"])
+@pytest.mark.parametrize("num_frames", [25, 100])  # the duration of the longer is the header's
+def test_a_late_start_is_not_part_of_the_duration(tmp_path, name, num_frames):
+    interval_ms = 1000 if num_frames == 100 else 40
+    times_ms = [9000 + interval_ms * i for i in range(num_frames)]
+    fps = Fraction(1000, interval_ms)
+    frames = numbered_frames(num_frames)
+    path = write_video(tmp_path / name, frames, fps=fps, times_ms=times_ms, **H264)
+    duration_s = num_frames * interval_ms / 1000
+    assert probe(path).duration_s == pytest.approx(duration_s, abs=0.05)
+
+
+def test_a_late_start_that_mkvmerge_left_out_is_not_left_out_again(tmp_path):
+    times_ms = [9000 + 1000 * i for i in range(100)]
+    path = write_video(tmp_path / "a.mkv", numbered_frames(100), fps=1, times_ms=times_ms, **H264)
+    content = path.read_bytes()
+    for by_ffmpeg, by_mkvmerge in [
+        (b"Lavf", b"libe"),
+        (b"00:01:49.0", b"00:01:40.0"),
+        (struct.pack(">d", 109_000.0), struct.pack(">d", 100_000.0)),
+    ]:
+        assert by_ffmpeg in content
+        content = content.replace(by_ffmpeg, by_mkvmerge)
+    path.write_bytes(content)
+    assert probe(path).duration_s == pytest.approx(100.0)
 
 
 def test_one_frame_is_a_video_of_one_interval(tmp_path):
