@@ -9,6 +9,7 @@ import sora_search as ss
 from sora_search.cli.options import ConfigOption, IndexOption, JsonOption, load_shared
 from sora_search.cli.output import (
     format_bytes,
+    outdated_line,
     print_json,
     print_line,
     shown_path,
@@ -36,6 +37,7 @@ def info_command(
     """Say what the index holds, or what it knows about one VIDEO."""
     shared = load_shared(config_file, index=index)
     with ss.VideoIndex.open(shared.index, read_only=True) as video_index:
+        num_videos, num_outdated = video_index.num_videos, video_index.num_outdated
         if video is not None:
             found = video_index.find(video)
             document = to_object(found)
@@ -54,6 +56,8 @@ def info_command(
     else:
         for line in lines:
             print_line(line)
+    if num_outdated:
+        print_line(outdated_line(num_outdated, num_videos), error=True)
 
 
 def _index_document(
@@ -70,6 +74,7 @@ def _index_document(
         "num_files": sum(len(video.uris) for video in videos),
         "num_missing": sum(video.missing for video in videos),
         "num_damaged": sum(video.damage is not None for video in videos),
+        "num_outdated": video_index.num_outdated,
         "num_vectors": sum(video.num_vectors for video in videos),
         "duration_s": sum(video.info.duration_s or 0.0 for video in videos),
         "size_bytes": sum(path.stat().st_size for path in files),
@@ -92,7 +97,7 @@ def _shown(name: str, value: object) -> str:
         return shown_path(ss.path_of(str(value)))
     if name == "uris" and isinstance(value, list):
         return ", ".join(shown_path(ss.path_of(uri)) for uri in value)
-    if name in ("num_missing", "num_damaged"):  # not of files
+    if name in ("num_missing", "num_damaged", "num_outdated"):  # not of files
         return f"{value:,} video{'' if value == 1 else 's'}"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -220,6 +220,14 @@ def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bo
     return lines
 
 
+def outdated_line(num_outdated: int, num_videos: int) -> str:
+    """What an interrupted rebuild has left to do, beside the `num_videos` that can be found."""
+    return (
+        f"warning: {num_outdated:,} of {num_outdated + num_videos:,} videos are not embedded with "
+        "the model of this index yet, and cannot be found: run `sora-search index PATH` again"
+    )
+
+
 def report_lines(report: IndexReport, paths: Sequence[Path]) -> list[str]:
     """What a run of indexing over `paths` did; the failures are listed by the caller."""
     counts = {

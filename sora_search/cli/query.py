@@ -34,6 +34,7 @@ from sora_search.cli.output import (
     answer_lines,
     error_text,
     failure_document,
+    outdated_line,
     print_json,
     print_json_line,
     print_line,
@@ -175,7 +176,10 @@ def query_command(
     num_failed = 0
     progress = shown_progress(quiet=quiet)
     with ss.VideoIndex.open(shared.index, read_only=True) as video_index:
-        if video_index.num_videos == 0:
+        num_videos, num_outdated = video_index.num_videos, video_index.num_outdated
+        if num_outdated and not quiet:
+            print_line(outdated_line(num_outdated, num_videos), error=True)
+        if num_videos == 0:
             raise NotReadyError(
                 f"the index at {str(shared.index)!r} holds no video yet: "
                 f"`sora-search index PATH --index {shared.index}` adds some"
@@ -184,7 +188,7 @@ def query_command(
         logger.info(
             "videos in %s: %d, looked through with %s",
             shared.index,
-            video_index.num_videos,
+            num_videos,
             encoder.model_id,
         )
         for place, video in enumerate(videos):

@@ -193,14 +193,10 @@ class Catalog:
         with self.reading() as session:
             return {state.uri: state for state in _read_file_states(session)}
 
-    def content_ids_of_other_models(self) -> set[str]:
-        """The contents whose vectors are not seen any more, for another model made them."""
+    def outdated_file_states(self) -> dict[str, FileState]:
+        """What is known of the files whose content has vectors of another model alone."""
         with self.reading() as session:
-            model_id = select(StateRow.model_id).scalar_subquery()
-            others = select(VectorsRow.content).where(VectorsRow.model_id != model_id)
-            return set(
-                session.scalars(select(ContentRow.content_id).where(ContentRow.id.in_(others)))
-            )
+            return {state.uri: state for state in _read_file_states(session, outdated=True)}
 
     def touch_file(self, uri: str, size_bytes: int, mtime_ns: int, content_id: str) -> None:
         """Say that a file is there and holds a known content.
@@ -456,13 +452,17 @@ def _raise_generation(session: Session) -> None:
     session.execute(update(StateRow).values(generation=StateRow.generation + 1))
 
 
-def _read_file_states(session: Session, uri: str | None = None) -> Iterator[FileState]:
+def _read_file_states(
+    session: Session, uri: str | None = None, *, outdated: bool = False
+) -> Iterator[FileState]:
     model_id = select(StateRow.model_id).scalar_subquery()
+    # A content has vectors of one model: those of the one before go when it is embedded again.
+    is_wanted = VectorsRow.model_id != model_id if outdated else VectorsRow.model_id == model_id
     statement = (
         select(FileRow, ContentRow.content_id)
         .join(ContentRow, FileRow.content == ContentRow.id)
         .join(VectorsRow, VectorsRow.content == ContentRow.id)
-        .where(VectorsRow.model_id == model_id)
+        .where(is_wanted)
     )
     if uri is not None:
         statement = statement.where(FileRow.uri == uri)

@@ -144,7 +144,8 @@ class _Run:
     save_every_s: float
     states: Mapping[str, FileState] = field(init=False)  # as they were at the start
     names: "_Names" = field(init=False)
-    outdated: Collection[str] = field(init=False)  # contents with vectors of another model alone
+    outdated: Mapping[str, FileState] = field(init=False)  # with vectors of another model alone
+    outdated_contents: Collection[str] = field(init=False)
     counts: dict[str, int] = field(default_factory=dict)
     failures: list[VideoFailure] = field(default_factory=list)
     # Further names of a file that is being embedded, by the URI that is.
@@ -159,7 +160,8 @@ class _Run:
     def __post_init__(self) -> None:
         self.states = self.index.file_states()
         self.names = _Names(self.states.values())
-        self.outdated = self.index.content_ids_of_other_models()
+        self.outdated = self.index.outdated_file_states()
+        self.outdated_contents = {state.content_id for state in self.outdated.values()}
 
     def sort_out(self, found: FoundFiles) -> list[EmbedTask]:
         """Settle what needs no reading; the rest as tasks, the largest first."""
@@ -227,7 +229,8 @@ class _Run:
         """Mark or forget what is gone from the given folders."""
         here = {file.uri for file in found.files}
         for root in found.roots:
-            below = [uri for uri in self.names.uris() if root.is_above(uri) and uri not in here]
+            known = {*self.names.uris(), *self.outdated}
+            below = [uri for uri in known if root.is_above(uri) and uri not in here]
             if not below or not root.is_complete:
                 continue
             if root.is_empty:
@@ -252,6 +255,8 @@ class _Run:
     def _is_elsewhere(self, uri: str) -> bool:
         """Whether the content of a file is there under another name."""
         content = self.names.content_of(uri)
+        if content is None and uri in self.outdated:
+            content = self.outdated[uri].content_id
         others = () if content is None else self.names.of(content)
         # A link whose target is gone does not count.
         return any(other != uri and os.path.exists(path_of(other)) for other in others)
@@ -304,7 +309,7 @@ class _Run:
                 )
             )
         self.tracker.finish(video.task, video.info.duration_s)
-        is_known = video.content_id in self.outdated
+        is_known = video.content_id in self.outdated_contents
         self._count("rebuilt" if is_known else "changed" if is_change else "added", uri)
         self._name_aliases(uri, video.size_bytes, video.mtime_ns, video.content_id)
         for other in self.held_back.pop(video.content_id, []):

@@ -216,6 +216,12 @@ class VideoIndex:
         """How many videos it holds."""
         return self._catalog.num_videos()
 
+    @property
+    def num_outdated(self) -> int:
+        """How many videos wait for vectors of this model and have a file that is not missing."""
+        states = self._catalog.outdated_file_states().values()
+        return len({state.content_id for state in states if not state.missing})
+
     def require_model(self, encoder: VideoEncoder) -> None:
         """Make sure that an encoder's vectors may be compared with those in here.
 
@@ -357,9 +363,12 @@ class VideoIndex:
         """What is known of all files, by uri: one read instead of one a file."""
         return self._catalog.file_states()
 
-    def content_ids_of_other_models(self) -> set[str]:
-        """The contents that wait for vectors of this model; see `rebuild` of `open_or_create`."""
-        return self._catalog.content_ids_of_other_models()
+    def outdated_file_states(self) -> dict[str, FileState]:
+        """What is known of files that wait for vectors of this model, by uri.
+
+        They are those that a `rebuild` of `open_or_create` has not embedded again yet.
+        """
+        return self._catalog.outdated_file_states()
 
     def verdicts(self, query: Path | str | None = None) -> list[Verdict]:
         """The log of what people decided, or what of it is about a query file, oldest first.

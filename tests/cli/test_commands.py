@@ -444,6 +444,25 @@ def test_4_for_an_index_of_another_model_which_rebuild_embeds_again(place):
         assert {video.uris: video.video_id for video in index.videos()} == ids
 
 
+def test_a_rebuild_that_was_interrupted_is_told_until_all_is_embedded_again(place):
+    with ss.VideoIndex.open_or_create("index_data", encoder=PixelEncoder()) as index:
+        ss.index_videos(index, ["videos"], encoder=PixelEncoder())
+    # As if it had been killed after the first of three videos.
+    assert sora_search("index", "videos/mixed.mp4", "--rebuild", "-j1").exit_code == 0
+    said = "warning: 2 of 3 videos are not embedded with the model of this index yet, and cannot"
+    for command in (["query", "clip.mp4"], ["info"], ["info", "--json"]):
+        result = sora_search(*command)
+        assert (result.exit_code, result.stderr.count(said)) == (0, 1)
+    assert sora_search("query", "clip.mp4", "--quiet").stderr == ""
+    assert printed_json("info", "--json")["num_outdated"] == 2
+    # What is gone cannot be embedded any more, and is missing like any other.
+    Path("videos/card.mp4").unlink()
+    report = printed_json("index", "videos", "-j1", "--json")
+    assert (report["num_rebuilt"], report["num_unchanged"], report["num_missing"]) == (1, 1, 1)
+    assert printed_json("info", "--json")["num_outdated"] == 0
+    assert sora_search("query", "clip.mp4").stderr == ""
+
+
 def test_a_damaged_query_is_searched_as_far_as_it_goes_and_says_so(indexed, tmp_path):
     whole = write_video(tmp_path / "whole.mkv", moving_frames(100), fps=5)
     cut = cut_file(whole, tmp_path / "cut.mkv", share=0.5)
