@@ -6,6 +6,7 @@ index searched beside the file, what was removed is left out of the answer. Only
 writer changes the loaded file itself, because it writes the next one.
 """
 
+import errno
 import logging
 import threading
 from collections.abc import Collection
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from sora_search.datatypes import Hits, VectorIndex
 from sora_search.errors import IndexDamagedError
 from sora_search.index.catalog import Catalog
+from sora_search.index.connecting import DISK_IS_FULL
 from sora_search.index.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -112,6 +114,14 @@ class VectorCache:
         Raises:
             OSError: If the disk is full, say; nothing is lost then.
         """
+        try:
+            self._save()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise OSError(error.errno, DISK_IS_FULL, error.filename) from error
+
+    def _save(self) -> None:
         with self._lock:
             if self._is_saved():
                 return

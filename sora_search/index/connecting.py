@@ -4,7 +4,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,6 +22,8 @@ from sora_search.errors import (
 REVISIONS = ("0001", "0002")
 
 _BUSY_TIMEOUT_S = 30.0
+
+DISK_IS_FULL = "the disk is full; all that was stored before is kept: make room and run it again"
 
 
 def connect(path: Path, *, writable: bool, create: bool = False) -> Engine:
@@ -79,16 +81,20 @@ def sqlite_url(path: Path, *, mode: str) -> URL:
     """
     query = {"uri": "true"}
     query |= {"immutable": "1"} if mode == "immutable" else {"mode": mode}
-    escaped = quote(os.fsencode(os.path.abspath(path)))
-    return URL.create("sqlite", database=f"file:{escaped}", query=query)
+    return URL.create("sqlite", database=_file_uri(path), query=query)
+
+
+def _file_uri(path: Path) -> str:
+    return f"file:{quote(os.fsencode(os.path.abspath(path)))}"
 
 
 def read_only_mode(*, can_write: bool, has_wal: bool) -> str:
     """How a reader opens an SQLite file in WAL mode.
 
-    A reader too must write the `-shm` file beside it. Where it cannot, SQLite reads
-    along with `mode=ro` what is there. Without a `-wal` nothing can be in it, and
-    `immutable` opens the file alone; with one it would miss what is committed there.
+    A reader too must write the `-shm` file beside it. Where it may not, or the disk is
+    full, SQLite reads along with `mode=ro` what is there. Without a `-wal` nothing can be
+    in it, and `immutable` opens the file alone; with one it would miss what is committed
+    there.
     """
     if can_write:
         return "rw"
@@ -99,10 +105,22 @@ def _mode(path: Path, *, writable: bool) -> str:
     if writable:
         return "rw"
     wal = path.with_name(path.name + "-wal")
+    may_write = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
     return read_only_mode(
-        can_write=os.access(path.parent, os.W_OK) and os.access(path, os.W_OK),
+        can_write=may_write and not _is_too_full_to_read(path),
         has_wal=wal.exists() and wal.stat().st_size > 0,
     )
+
+
+def _is_too_full_to_read(path: Path) -> bool:
+    """Whether there is no room for the `-shm` file of a reader who may make it."""
+    try:
+        with closing(sqlite3.connect(f"{_file_uri(path)}?mode=rw", uri=True)) as connection:
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # others come again, and are told then
+        code = getattr(error, "sqlite_errorcode", 0)
+        return code in _NO_ROOM_TO_READ or code == sqlite3.SQLITE_CANTOPEN
+    return False
 
 
 def _set_up_connection(writable: bool) -> Callable[[sqlite3.Connection, object], None]:
@@ -134,7 +152,8 @@ def own_errors(path: Path) -> Iterator[None]:
         raise _damaged(path, said) from error
     except (DBAPIError, sqlite3.Error) as error:
         original = error.orig if isinstance(error, DBAPIError) else error
-        code = getattr(original, "sqlite_errorcode", 0) & 0xFF
+        code = getattr(original, "sqlite_errorcode", 0)
+        code = sqlite3.SQLITE_FULL if code in _NO_ROOM_TO_READ else code & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or _is_unreadable(original):
             raise _damaged(path, original) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -159,11 +178,11 @@ def _is_unreadable(original: BaseException | None) -> bool:
     return str(original).startswith(("no such table", "no such column", "Could not decode"))
 
 
+# The `-shm` file cannot be made as long as it must be; any other file that cannot is FULL.
+_NO_ROOM_TO_READ = (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN)
+
 _SYSTEM_ERRORS = {
-    sqlite3.SQLITE_FULL: (
-        errno.ENOSPC,
-        "the disk is full; all that was stored before is kept: make room and run it again",
-    ),
+    sqlite3.SQLITE_FULL: (errno.ENOSPC, DISK_IS_FULL),
     sqlite3.SQLITE_READONLY: (errno.EACCES, "the catalog cannot be written"),
     sqlite3.SQLITE_PERM: (errno.EACCES, "the catalog cannot be opened"),
     sqlite3.SQLITE_CANTOPEN: (
@@ -171,5 +190,9 @@ _SYSTEM_ERRORS = {
         "the catalog cannot be opened; if its writer was killed and you may not write its "
         "folder, open the index once as someone who may",
     ),
-    sqlite3.SQLITE_IOERR: (errno.EIO, "the disk is full, or failed, under the catalog"),
+    sqlite3.SQLITE_IOERR: (
+        errno.EIO,
+        "the disk is full, or failed, under the catalog; what was stored before is kept unless the "
+        "disk failed: make room, or look at the disk, and run it again",
+    ),
 }

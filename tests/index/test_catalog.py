@@ -1,11 +1,13 @@
 """The catalog: odd paths, schemas, damage, and the rules of its tables."""
 
+import errno
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -359,6 +361,72 @@ def test_a_full_disk_loses_nothing(tmp_path):
     with VideoIndex.open(tmp_path) as index:
         assert len(index.videos()) == num_stored
         assert index.check() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
+def test_what_is_stored_can_be_read_where_nothing_can_be_written(tmp_path):
+    import resource
+
+    made_index(tmp_path, ["a"])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # no file may grow: as on a full disk
+    try:
+        with VideoIndex.open(tmp_path) as index:
+            assert len(index.videos()) == 1
+            assert index.search(np.eye(8, dtype=np.float32), 1).vector_ids.min() >= 0
+            assert index.check() == []
+        with pytest.raises(OSError, match="the disk is full; all that was stored"):
+            VideoIndex.open(tmp_path, read_only=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
+def test_what_is_in_the_wal_alone_is_never_left_out(tmp_path):
+    import resource
+
+    writer = VideoIndex.open_or_create(made_index(tmp_path / "a", ["a"]), encoder=MadeEncoder())
+    add(writer, "b")  # as long as `writer` is open, in the -wal alone
+    killed = Path(shutil.copytree(tmp_path / "a", tmp_path / "killed"))
+    writer.close()
+    (killed / f"{CATALOG_NAME}-shm").unlink()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(OSError, match="the disk is full; all that was stored"):
+            VideoIndex.open(killed)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with VideoIndex.open(killed) as index:
+        assert len(index.videos()) == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 1 MB, where one can be had."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, check=False).returncode != 0:
+        pytest.skip("needs a disk to fill, which only root can mount")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_is_read_and_says_that_all_is_kept(small_disk):
+    made_index(small_disk / "index", ["a"])
+    writer = VideoIndex.open(small_disk / "index", read_only=False)
+    add(writer, "b")
+    with (small_disk / "rest").open("wb", buffering=0) as rest, suppress(OSError):
+        while rest.write(bytes(512)):
+            pass
+    with pytest.raises(OSError, match="the disk is full; all that was stored") as raised:
+        writer.save()
+    writer.close()
+    assert raised.value.errno == errno.ENOSPC
+    with VideoIndex.open(small_disk / "index") as reader:
+        assert len(reader.videos()) == 2
+        assert reader.check() == []
 
 
 def test_foreign_keys_are_followed(tmp_path):
