@@ -6,6 +6,7 @@ index searched beside the file, what was removed is left out of the answer. Only
 writer changes the loaded file itself, because it writes the next one.
 """
 
+import dataclasses
 import errno
 import logging
 import threading
@@ -132,7 +133,9 @@ class VectorCache:
             if not self._file_is_saved:
                 name = new_vectors_name(self._state.generation)
                 written = self._file.save(self._folder / name)
-                vectors = VectorsFile(name, written.size_bytes, written.sha256)
+                vectors = VectorsFile(name, written.size_bytes, written.sha256, None)
+            if vectors is not None:
+                vectors = _with_time(vectors, self._folder)
             manifest = manifest_of(self._state, vectors)
             if manifest != self._manifest:
                 write_manifest(self._folder, manifest)
@@ -149,9 +152,10 @@ class VectorCache:
             if state is None or manifest is None or manifest.vectors is None:
                 return False
             check_vectors_file(self._folder / manifest.vectors.name, manifest.vectors, deep=False)
+            vectors = _with_time(manifest.vectors, self._folder)
         except (IndexDamagedError, FileNotFoundError):
             return False
-        return manifest == manifest_of(state, manifest.vectors)
+        return manifest == manifest_of(state, vectors)
 
     def rebuild(self) -> None:
         """Forget the FAISS file; the next `refresh` builds it from the catalog alone."""
@@ -241,6 +245,11 @@ def manifest_of(state: CatalogState, vectors: VectorsFile | None) -> Manifest:
     )
 
 
+def _with_time(vectors: VectorsFile, folder: Path) -> VectorsFile:
+    """The facts of a FAISS file that is what was written, with the time it has now."""
+    return dataclasses.replace(vectors, mtime_ns=(folder / vectors.name).stat().st_mtime_ns)
+
+
 def load_vectors(
     folder: Path, catalog: Catalog, *, verify: bool
 ) -> tuple[Manifest | None, FaissIndex | None]:
@@ -249,7 +258,8 @@ def load_vectors(
     Args:
         folder: The folder of the index.
         catalog: Its catalog.
-        verify: Read the file and compare its checksum; else map it and compare its size.
+        verify: Read the file and compare its checksum; else map it and compare the checksum
+            only where the time of its last change is not that of its writing.
 
     Raises:
         IndexDamagedError: If they are not what was written, or belong to another catalog.
@@ -306,19 +316,22 @@ def check_manifest(manifest: Manifest, state: CatalogState, folder: Path) -> Non
 
 
 def check_vectors_file(path: Path, vectors: VectorsFile, *, deep: bool) -> None:
-    """Make sure that a FAISS file is what was written: its size, and its checksum if `deep`.
+    """Make sure that a FAISS file is what was written: its size, and its checksum.
+
+    The checksum is compared if `deep`, or if the file was changed or copied since.
 
     Raises:
         FileNotFoundError: If it is not there.
         IndexDamagedError: If it is not.
     """
-    size_bytes = path.stat().st_size
-    if size_bytes != vectors.size_bytes:
+    found = path.stat()
+    if found.st_size != vectors.size_bytes:
         raise IndexDamagedError(
-            f"{str(path)!r} has {size_bytes} of {vectors.size_bytes} bytes: "
+            f"{str(path)!r} has {found.st_size} of {vectors.size_bytes} bytes: "
             "run `sora-search check --repair`"
         )
-    if deep and sha256_of(path) != vectors.sha256:
+    is_touched = found.st_mtime_ns != vectors.mtime_ns
+    if (deep or is_touched) and sha256_of(path) != vectors.sha256:
         raise IndexDamagedError(
             f"{str(path)!r} does not have the checksum it was written with: "
             "run `sora-search check --repair`"

@@ -520,7 +520,7 @@ class VideoIndex:
 
         Args:
             deep: Read everything and compare it with its checksums; else only the
-                sizes, the manifest and the catalog's rows.
+                sizes, the manifest, the catalog's rows, and what was touched since.
         """
         return find_damage(self.path, self._catalog, deep=deep)
 
