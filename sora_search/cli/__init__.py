@@ -118,9 +118,26 @@ def _sora_search(
 
 def main() -> None:
     """Run the command line of this process."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         # A file name that the terminal cannot show must not end a command.
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     app(prog_name="sora-search")
+
+
+def _open_missing_streams() -> None:
+    """Let nothing come of what is read or printed where a stream was closed, as by `>&-`.
+
+    Else the next file that is opened, say the catalog, gets the number of the stream.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # It gets the lowest number that is free, which is this one; workers need it too.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -750,6 +751,16 @@ def test_5_when_the_packages_for_training_are_missing(place, monkeypatch, missin
     assert (result.exit_code, result.stdout) == (5, "")
     assert f"training needs {missing}: pip install 'sora-search[train]'" in result.stderr
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_as_empty_ones(place, closed):
+    command = f"{shlex.quote(sys.executable)} -m sora_search index videos -j2 {closed}"
+    run = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("3 files added" if closed == "2>&-" else "")
+    assert _num_indexed() == 3
+    assert sora_search("check").exit_code == 0
 
 
 def test_130_after_ctrl_c_and_what_was_finished_is_kept(place):
