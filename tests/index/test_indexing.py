@@ -395,10 +395,12 @@ def test_a_full_disk_stops_the_run_and_keeps_what_was_committed(
 
 @pytest.mark.skipif(os.name == "nt", reason="needs limits of POSIX")
 def test_a_full_disk_is_told_in_a_line_and_traced_for_those_who_debug(
-    videos, bring_up_to_date, caplog
+    videos, bring_up_to_date, caplog, monkeypatch
 ):
     import resource
 
+    # One that an earlier command left would write to a stderr that cannot grow either.
+    monkeypatch.setattr(logging.getLogger("sora_search"), "handlers", [])
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill_the_disk(progress):
@@ -406,7 +408,7 @@ def test_a_full_disk_is_told_in_a_line_and_traced_for_those_who_debug(
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
 
     try:
-        with caplog.at_level(logging.DEBUG), pytest.raises(OSError):  # noqa: PT011
+        with caplog.at_level(logging.DEBUG, "sora_search"), pytest.raises(OSError):  # noqa: PT011
             bring_up_to_date(videos, on_progress=fill_the_disk)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
