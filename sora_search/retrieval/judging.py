@@ -58,8 +58,8 @@ looks closer has confirmed none. This bounds the time of a search."""
 
 
 ANYWHERE = TimeSpan(0.0, 1e9)
-"""Of an indexed video. Of eight clips of two indexed videos, one inside the other, the outer one was
-confirmed for five; of the others vectors suggested a time seconds away, and anywhere it was found."""
+"""Of an indexed video. Of eight clips of two indexed videos, one inside the other, the outer one
+was confirmed for five; of the others vectors suggested a time that was seconds away."""
 
 MOST_RANGES = 500
 """Ranges of one video that are told apart. Each is compared with all better ones, which takes .2 s
