@@ -97,7 +97,6 @@ class FrameConverter:
         Most files hold brightness for itself: to scale that takes an eighth of the time.
         """
         self.size = size
-        self._is_gray = is_gray
         self._format = "gray" if is_gray else "rgb24"
         self._reformatter = VideoReformatter()
         self._rotation: int | None = None
@@ -114,8 +113,6 @@ class FrameConverter:
         return self._orientation.apply(_without_hdr(picture, frame.color_trc))
 
     def _scaled(self, frame: VideoFrame, height: int, width: int) -> Picture:
-        # Gray is for features: of a small picture that is enlarged bilinearly few are left.
-        grows = self._is_gray and height > frame.height and width > frame.width
         try:
             return _as_array(
                 self._reformatter.reformat(
@@ -123,7 +120,7 @@ class FrameConverter:
                     width=width,
                     height=height,
                     format=self._format,
-                    interpolation=Interpolation.BICUBIC if grows else Interpolation.AREA,
+                    interpolation=Interpolation.AREA,
                     threads=1,
                 )
             )

@@ -365,8 +365,6 @@ class _Pair:
         halves: Sequence[_Spans]
         whole, *halves = found.span.diagonals or (ranges,)
         seen = self._verify(found, whole, within if found.span.diagonals else None)
-        if found.window is None and not seen.is_same and seen.motion is not None:
-            seen = self._around_an_inset(found, whole) or seen
         parts: list[Verification] = []
         if seen.appearance >= SCENE_APPEARANCE and not _is_confirmed(seen, whole):
             # The same scene, in another order, or again and again.
@@ -381,6 +379,8 @@ class _Pair:
             parts += list(self._rest(found, parts))
             yield from (match_of(ranges, found.strength, part) for part in parts)
             return
+        if found.window is None and not self._confirmed and not seen.is_same and seen.motion:
+            seen = self._around_an_inset(found, whole) or seen
         if found.span.diagonals and not seen.is_same:
             # Where nothing moves all of both ranges is as alike as what was looked at.
             seen = replace(seen, match=None)
