@@ -56,7 +56,6 @@ MIN_LOOKS, S_A_LOOK, FURTHER_LOOKS = 6, 8.0, 15
 of many videos, one for each so many seconds; and so many more videos where a search that already
 looks closer has confirmed none. This bounds the time of a search."""
 
-
 ANYWHERE = TimeSpan(0.0, 1e9)
 """Of an indexed video. Of eight clips of two indexed videos, one inside the other, the outer one
 was confirmed for five; of the others vectors suggested a time that was seconds away."""
@@ -379,7 +378,8 @@ class _Pair:
             parts += list(self._rest(found, parts))
             yield from (match_of(ranges, found.strength, part) for part in parts)
             return
-        if found.window is None and not self._confirmed and not seen.is_same and seen.motion:
+        is_open = not seen.is_same and not self._confirmed
+        if is_open and found.window is None and seen.motion is not None:
             seen = self._around_an_inset(found, whole) or seen
         if found.span.diagonals and not seen.is_same:
             # Where nothing moves all of both ranges is as alike as what was looked at.
@@ -389,7 +389,8 @@ class _Pair:
     def _around_an_inset(self, found: FoundRange, spans: _Spans) -> Verification | None:
         """What frames confirm beyond doubt of the picture without one of its insets, at any time.
 
-        What moves in an inset hides that the footage around it moves alike, and when.
+        What moves in an inset hides that the footage around it moves alike, and when. It is for
+        videos of which nothing is confirmed: of others it might find the same seconds again.
         """
         match = Match(*spans, found.strength)
         for inset in self._insets:

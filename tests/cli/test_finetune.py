@@ -23,7 +23,7 @@ def write_tinted(path: Path, seed: int, channel: int) -> None:
     """
     shared, own = np.random.default_rng(seed // 2), np.random.default_rng(100 + seed)
     picture = shared.integers(60, 196, (6, 8, 3)) + own.integers(-20, 21, (6, 8, 3))
-    picture[..., channel] += 25
+    picture[..., channel] += 18
     picture = picture.astype(np.uint8).repeat(12, axis=0).repeat(12, axis=1)
     frames = np.stack([np.roll(picture, 2 * i, axis=1) for i in range(16)])
     write_video(path, frames, frames_per_s=8, codec="ffv1")
@@ -61,8 +61,7 @@ def test_what_was_held_out_is_found_better_and_what_cannot_be_read_is_named(
     report = json.loads(result.stdout)
     assert (report["num_videos"], report["num_labels"], report["lesson"]) == (16, 2, "labels")
     assert report["held_out"]["num_queries"] == 16
-    # Of so few queries 14 of 16 are right before.
-    assert report["held_out"]["rank_1_after"] >= report["held_out"]["rank_1_before"]
+    assert report["held_out"]["rank_1_after"] > report["held_out"]["rank_1_before"]
     assert report["held_out"]["mean_ap_after"] > report["held_out"]["mean_ap_before"] + 0.1
     assert report["file"] == str(path)
     assert path.stat().st_size < 40_000
