@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -224,5 +225,7 @@ class _StderrHandler(logging.Handler):
     """Lines on stderr as all others: safe on any terminal, above a bar that is being drawn."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        for line in f"{record.levelname.lower()}: {self.format(record)}".splitlines():
-            print_line(shown_paths(line), error=True)
+        # As of every handler: what is logged never fails, or it would take the place of an error.
+        with suppress(OSError):
+            for line in f"{record.levelname.lower()}: {self.format(record)}".splitlines():
+                print_line(shown_paths(line), error=True)

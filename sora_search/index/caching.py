@@ -118,7 +118,7 @@ class VectorCache:
         try:
             self._save()
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EFBIG):
+            if error.errno != errno.ENOSPC:
                 raise
             raise OSError(error.errno, DISK_IS_FULL, error.filename) from error
 

@@ -1,9 +1,14 @@
+import errno
+import io
+import logging
+import sys
+
 import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sora_search.cli.options import parse_time
+from sora_search.cli.options import parse_time, set_up_logging
 from sora_search.datatypes import format_time
 
 
@@ -33,3 +38,18 @@ def test_a_time_that_was_printed_is_read_back(tenths):
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(typer.BadParameter, match="no time"):
         parse_time(text)
+
+
+class FullDisk(io.StringIO):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_line_of_the_log_that_cannot_be_written_is_no_error(monkeypatch):
+    logger = logging.getLogger("sora_search")
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(sys, "stderr", FullDisk())
+    set_up_logging(verbose=0)
+    with pytest.raises(OSError, match="No space left"):
+        sys.stderr.write("this stream is full")
+    logger.warning("this is heard by nobody")

@@ -395,12 +395,10 @@ def test_a_full_disk_stops_the_run_and_keeps_what_was_committed(
 
 @pytest.mark.skipif(os.name == "nt", reason="needs limits of POSIX")
 def test_a_full_disk_is_told_in_a_line_and_traced_for_those_who_debug(
-    videos, bring_up_to_date, caplog, monkeypatch
+    videos, bring_up_to_date, caplog
 ):
     import resource
 
-    # One that an earlier command left would write to a stderr that cannot grow either.
-    monkeypatch.setattr(logging.getLogger("sora_search"), "handlers", [])
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill_the_disk(progress):
