@@ -29,12 +29,12 @@ from sora_search.sora.network import HalvedNetwork, NetworkConfig, to_channels_l
 _LOG = logging.getLogger(__name__)
 
 TEACHER_SIZE = 128
-"""Side of the frames that the teacher is shown, also where a network wants smaller ones."""
+"""Least side of the frames that the teacher is shown, also where a network wants smaller ones."""
 
 SEEDS = {"moments": 4, "looks": 5}
 """What tells the random choices of the views apart: the places of their phases."""
 
-FORMAT = 1
+FORMAT = 2
 """Of what is kept; another one where views are made in another way."""
 
 
@@ -125,7 +125,7 @@ def moments_of_views(
             frames = augmentation.teaching_view(clips, size, generator).flatten(0, 1)
             frames = frames.contiguous(memory_format=torch.channels_last)
             if teacher is not None:
-                last = teacher.maps(frames, model.clip_frames)[-1][0]
+                last = teacher.maps(network.for_motion(frames), model.clip_frames)[-1][0]
                 wanted.append(teacher.hidden(last, model.clip_frames).cpu())
             if model.frame_size < size:
                 frames = functional.interpolate(frames, (model.frame_size,) * 2, mode="area")

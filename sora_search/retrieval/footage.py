@@ -43,10 +43,15 @@ QUERY_FRAMES_PER_S = 30.0
 """Frames of the query read in a second: one that belongs to each frame of the video. With 10 the
 frames of a pair are up to .05 s apart: while a camera shook, motion agreed by .66, not .86."""
 
-NUM_FEATURES, MIN_CONTRAST = 400, 0.005
-"""Features a frame, the clearest, and their least contrast. At OpenCV's .04 blurred copies have
-hardly any; at .02 most empty skies had none to tell them apart by, at .005 48 of 50 edited copies
-of such were found again, and 39 of 40 others were not."""
+QUERY_FEATURES, VIDEO_FEATURES = 400, 800
+"""Features a frame, the clearest. All of those of a query that was cropped lie in a part of the
+indexed picture, which has few of its own there if it has no more in all: of nine crops to 30 %
+that were missed on the suite `choose` two are found with 800, for 6 % more CPU of 18 others."""
+
+MIN_CONTRAST = 0.005
+"""Least contrast of a feature. At OpenCV's .04 blurred copies have hardly any; at .02 most empty
+skies had none to tell them apart by, at .005 48 of 50 edited copies of such were found again, and
+39 of 40 others were not."""
 
 PIECE_S = 2.0
 """Files are read in pieces from one multiple of this to the next, so that frames are the same
@@ -58,10 +63,11 @@ MAX_KEPT = 1600
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """A gray picture, uint8 ``(H, W)``, and when it is on screen."""
+    """A gray picture, uint8 ``(H, W)``, when it is on screen, and how many features it may have."""
 
     gray: Gray
     time_s: float
+    num_features: int = QUERY_FEATURES
     _features: Features | None = field(default=None, repr=False)
     _halved: list[Gray] = field(default_factory=list, repr=False)
     _looking: Lock = field(default_factory=Lock, repr=False)
@@ -71,7 +77,7 @@ class Frame:
         """What it can be recognized by, found when first asked for."""
         with self._looking:
             if self._features is None:
-                self._features = _detect(self.gray)
+                self._features = _detect(self.gray, self.num_features)
             return self._features
 
     def halved(self, times: int) -> Gray:
@@ -142,6 +148,7 @@ class FootageReader:
         window: Rectangle | None = None,
         *,
         frames_per_s: float = FRAMES_PER_S,
+        num_features: int = QUERY_FEATURES,
     ) -> Footage:
         """Frames of a part of a file.
 
@@ -150,6 +157,7 @@ class FootageReader:
             span: The part; None for a still picture.
             window: The part of the picture; None for all of it.
             frames_per_s: Frames of a second; of a file that has fewer some come twice.
+            num_features: Most features of a frame.
 
         Raises:
             MediaError: If nothing of the part can be decoded.
@@ -161,7 +169,7 @@ class FootageReader:
         path = Path(path)
         span = span or TimeSpan(0.0, PIECE_S)
         numbers = range(int(span.start_s // PIECE_S), int(np.ceil(span.end_s / PIECE_S)))
-        pieces = [_Piece(path, window, frames_per_s, number) for number in numbers]
+        pieces = [_Piece(path, window, frames_per_s, num_features, number) for number in numbers]
         with self._reading_of(path):
             known = self._kept(pieces)
             missing = [piece for piece in pieces if piece not in known]
@@ -232,7 +240,9 @@ class Sides:
 
     def video(self, span: TimeSpan | None, *, frames_per_s: float = FRAMES_PER_S) -> Footage:
         """Frames of the indexed video; errors as in `FootageReader.read`."""
-        return self.reader.read(self.video_path, span, frames_per_s=frames_per_s)
+        return self.reader.read(
+            self.video_path, span, frames_per_s=frames_per_s, num_features=VIDEO_FEATURES
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +252,7 @@ class _Piece:
     path: Path
     window: Rectangle | None
     frames_per_s: float
+    num_features: int
     number: int
 
 
@@ -253,7 +264,7 @@ def _read_run(file: VideoReader, run: Sequence[_Piece]) -> dict[_Piece, list[Fra
     # Where a file ends is known when it has been read: its header may say more.
     with suppress(ValueError, VideoDecodeError):
         for batch in _batches(file, whole, first.window, first.frames_per_s):
-            for frame in _frames_of(batch):
+            for frame in _frames_of(batch, first.num_features):
                 frames[min(int(frame.time_s // PIECE_S), last.number)].append(frame)
     return {piece: frames[piece.number] for piece in run}
 
@@ -276,14 +287,17 @@ def _batches(
         yield FrameBatch(part, batch.pts_s)
 
 
-def _frames_of(batch: FrameBatch) -> list[Frame]:
+def _frames_of(batch: FrameBatch, num_features: int) -> list[Frame]:
     pictures = batch.frames[..., 0]
     # One that is kept does not keep the others of its batch.
-    return [Frame(pictures[row].copy(), time_s) for row, time_s in enumerate(batch.pts_s.tolist())]
+    return [
+        Frame(pictures[row].copy(), time_s, num_features)
+        for row, time_s in enumerate(batch.pts_s.tolist())
+    ]
 
 
-def _detect(picture: Gray) -> Features:
-    detector = cv2.SIFT.create(NUM_FEATURES, contrastThreshold=MIN_CONTRAST)
+def _detect(picture: Gray, num_features: int) -> Features:
+    detector = cv2.SIFT.create(num_features, contrastThreshold=MIN_CONTRAST)
     keypoints, descriptors = detector.detectAndCompute(picture, None)
     if len(keypoints) == 0:
         descriptors = np.empty((0, 128), np.float32)

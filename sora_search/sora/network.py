@@ -362,6 +362,10 @@ class HalvedNetwork(nn.Module, ABC):
         """Frames ``(B * T, 3, S, S)`` in [0, 1] as the pathways are shown them."""
         return frames
 
+    def for_motion(self, frames: Tensor) -> Tensor:
+        """Frames ``(B * T, 3, S, S)`` at the size at which what happens is looked for in them."""
+        return frames
+
     @abstractmethod
     def looks(self, appearance: list[Tensor]) -> Tensor:
         """What the identity half is made of: maps pooled over space, ``(B * T, W)``."""
@@ -432,6 +436,13 @@ class SoraNetwork(HalvedNetwork):
         """Dark frames made lighter, see `lit`."""
         return lit(frames, self.config.least_light) if self.config.least_light else frames
 
+    def for_motion(self, frames: Tensor) -> Tensor:
+        """Frames enlarged to `motion_size`."""
+        size = (self.config.motion_size,) * 2
+        if frames.shape[2:] == size:
+            return frames
+        return functional.interpolate(frames, size, mode="bilinear")
+
     def looks(self, appearance: list[Tensor]) -> Tensor:
         """All maps of the appearance pathway, pooled."""
         looks: Tensor = self.identity_pooling(appearance)
@@ -449,10 +460,7 @@ class SoraNetwork(HalvedNetwork):
         apart, and taught less about others (mAP of actions 67.8 with all stages, 71.8 without).
         """
         del appearance
-        size = (self.config.motion_size,) * 2
-        if frames.shape[2:] != size:
-            frames = functional.interpolate(frames, size, mode="bilinear")
-        last: Tensor = self.motion(frames, self.config.clip_frames)[-1]
+        last: Tensor = self.motion(self.for_motion(frames), self.config.clip_frames)[-1]
         return last.mean((2, 3))
 
     def meaning(self, moments: Tensor) -> Tensor:
