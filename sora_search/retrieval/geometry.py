@@ -133,16 +133,19 @@ def fit_affine(matches: PointMatches, *, tolerance: float, is_upright: bool = Fa
     linear = tried.scales[:, None, None] * _rotations(
         0 * tried.turns if is_upright else tried.turns
     )
-    moved = np.einsum("hij,nj->hni", linear, matches.video_points)
     shift = tried.query_points - np.einsum("hij,hj->hi", linear, tried.video_points)
-    missed = moved + (shift[:, None] - matches.query_points[None])
+    missed_x, missed_y = (
+        linear[:, i] @ matches.video_points.T + (shift[:, i, None] - matches.query_points[:, i])
+        for i in range(2)
+    )
     # A single feature knows its own scale and turn only roughly.
-    votes = ((missed**2).sum(axis=2) < (3 * tolerance) ** 2).sum(axis=1)
+    votes = (missed_x**2 + missed_y**2 < (3 * tolerance) ** 2).sum(axis=1)
     best: Fit | None = None
+    known: set[tuple[int, bytes]] = set()
     for row in np.argsort(-votes, kind="stable")[:8]:
         start = np.eye(3)
         start[:2, :2], start[:2, 2] = linear[row], shift[row]
-        fit = _refined(start, matches, tolerance, is_upright)
+        fit = _refined(start, matches, tolerance, known, is_upright=is_upright)
         if fit is not None and (best is None or _rank(fit) > _rank(best)):
             best = fit
     return best
@@ -204,29 +207,51 @@ def fit_moving(matches: PointMatches, *, num_pairs: int, tolerance: float) -> Mo
 
 def is_plausible(matrix: Floats, points: Floats) -> bool:
     """Whether a geometry neither folds nor collapses the part of the picture around `points`."""
-    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-    depth = corners @ matrix[2, :2] + matrix[2, 2]
-    if depth.min() <= 0 or depth.max() > 2.5 * depth.min():
-        return False
-    scale = np.linalg.svd(_slope(matrix, corners.mean(axis=0)), compute_uv=False)
-    return bool(
-        scale[0] <= MAX_STRETCH * scale[1] and scale[1] >= SCALES[0] and scale[0] <= SCALES[1]
-    )
+    slope = matrix[:2, :2] / matrix[2, 2]
+    if matrix[2, :2].any():
+        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+        depth = corners @ matrix[2, :2] + matrix[2, 2]
+        if depth.min() <= 0 or depth.max() > 2.5 * depth.min():
+            return False
+        slope = _slope(matrix, corners.mean(axis=0))
+    most, least = _stretches(*slope.ravel().tolist())
+    return most <= MAX_STRETCH * least and least >= SCALES[0] and most <= SCALES[1]
+
+
+def _stretches(a: float, b: float, c: float, d: float) -> tuple[float, float]:
+    """Singular values of ((a, b), (c, d)): called so often that a call of numpy would count."""
+    turned, mirrored = math.hypot(a + d, c - b) / 2, math.hypot(a - d, c + b) / 2
+    return turned + mirrored, abs(turned - mirrored)
 
 
 def moved(matrix: Floats, points: Floats) -> Floats:
     """Where a geometry takes places, shape ``(N, 2)``."""
+    if not matrix[2, :2].any():
+        return np.asarray((points @ matrix[:2, :2].T + matrix[:2, 2]) / matrix[2, 2])
     taken = points @ matrix[:, :2].T + matrix[:, 2]
     return np.asarray(taken[:, :2] / taken[:, 2:])
 
 
 def _refined(
-    matrix: Floats, matches: PointMatches, tolerance: float, is_upright: bool
+    matrix: Floats,
+    matches: PointMatches,
+    tolerance: float,
+    known: set[tuple[int, bytes]],
+    *,
+    is_upright: bool,
 ) -> Fit | None:
+    """Fitted to what obeys it, again and again; None also where others came by the same way.
+
+    `known` holds which matches were near at each step: from there on all goes alike.
+    """
     solve = _least_squares_upright if is_upright else _least_squares_affine
-    for factor in (3.0, 2.0, 1.0, 1.0, 1.0):
+    for step, factor in enumerate((3.0, 2.0, 1.0, 1.0, 1.0)):
         near = _errors(matrix, matches) < factor * tolerance
+        at = step, near.tobytes()
+        if at in known:
+            return None
+        known.add(at)
         found = solve(matches.video_points[near], matches.query_points[near])
         if found is None or not is_plausible(found, matches.video_points[near]):
             return None
@@ -254,30 +279,31 @@ def _rotations(turns: Floats) -> Floats:
 
 
 def _errors(matrix: Floats, matches: PointMatches) -> Floats:
-    return np.asarray(
-        np.linalg.norm(moved(matrix, matches.video_points) - matches.query_points, axis=1)
-    )
+    missed = moved(matrix, matches.video_points) - matches.query_points
+    return np.asarray(np.hypot(missed[:, 0], missed[:, 1]))
 
 
 def _num_cells(matches: PointMatches) -> int:
     """Cells with a feature, on the side that has fewer: a collapsed fit has many on one alone."""
     sides = (matches.video_points, matches.query_points)
-    return min(len(np.unique((side // CELL_SIDE).astype(np.int64), axis=0)) for side in sides)
+    return min(len(set(map(tuple, (side // CELL_SIDE).tolist()))) for side in sides)
 
 
 def _least_squares_affine(source: Floats, target: Floats) -> Floats | None:
     if len(source) < 3:
         return None
-    center = source.mean(axis=0)
-    spread = np.column_stack([source - center, np.ones(len(source))])
+    centers = source.mean(axis=0), target.mean(axis=0)
+    ours = source - centers[0]
+    spread = ours.T @ ours
+    (a, b), (_, c) = spread.tolist()
     # Points on a line leave the direction across it open.
-    strengths = np.linalg.svd(spread[:, :2], compute_uv=False)
-    if strengths[1] < max(1.0, 0.02 * strengths[0]):
+    middle, half = (a + c) / 2, math.hypot((a - c) / 2, b)
+    if middle - half < max(1.0, 0.02**2 * (middle + half)):
         return None
-    solved = np.linalg.lstsq(spread, target, rcond=None)[0]
+    inverse = np.array([[c, -b], [-b, a]]) / (a * c - b * b)
     matrix = np.eye(3)
-    matrix[:2, :2] = solved[:2].T
-    matrix[:2, 2] = solved[2] - matrix[:2, :2] @ center
+    matrix[:2, :2] = (target - centers[1]).T @ ours @ inverse
+    matrix[:2, 2] = centers[1] - matrix[:2, :2] @ centers[0]
     return matrix
 
 

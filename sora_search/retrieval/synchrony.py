@@ -6,7 +6,7 @@ with one another say everything: nothing is read anew for an offset.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -83,7 +83,7 @@ class Clock:
 
     def shifted(self, offset_s: float, factor: float = 1.0) -> "Clock":
         """The same clock set later, and running faster."""
-        return replace(self, at_origin_s=self.at_origin_s + offset_s, speed=self.speed * factor)
+        return Clock(self.origin_s, self.at_origin_s + offset_s, self.speed * factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +138,12 @@ def find_time(
     turned = _from_video(laid, original, times_s, video_times_s, clock.shifted(*best))
 
     def best_of(places: Sequence[_Place]) -> tuple[_Place, float]:
-        clocks = [clock.shifted(*place) for place in places]
+        starts_s, speeds = _lines(clock, places)
         if turned is None:
-            scores = _scores(series.agreements(clocks), places)
+            agreements = series.agreements(starts_s, speeds)
         else:
-            scores = _scores(turned.agreements([at.inverse() for at in clocks]), places)
+            agreements = turned.agreements(-starts_s / speeds, 1 / speeds)
+        scores = _scores(agreements, places)
         return places[int(scores.argmax())], float(scores.max())
 
     for step_s, step in ((0.05, 0.02), (0.025, 0.01), (0.0125, 0.005)):
@@ -164,6 +165,13 @@ def find_time(
 
 _Place = tuple[float, float]
 """An offset in seconds, and a factor of speed."""
+
+
+def _lines(clock: Clock, places: Sequence[_Place]) -> tuple[Floats, Floats]:
+    """What a clock set to each of some places shows at second 0, and its speed, ``(P,)`` each."""
+    offsets_s, factors = np.array(places).T
+    speeds = clock.speed * factors
+    return clock.at_origin_s + offsets_s - speeds * clock.origin_s, speeds
 
 
 def _some(times_s: Floats) -> Integers:
@@ -190,7 +198,7 @@ def _rough_time(
     """The best of all offsets and some speeds, and how far its motion stands out."""
     offsets_s = np.arange(-round(reach_s[0] / STEP_S), round(reach_s[1] / STEP_S) + 1) * STEP_S
     tried = [(float(offset_s), factor) for offset_s in offsets_s for factor in (1.0, 0.95, 1.05)]
-    agreements = series.agreements([clock.shifted(*place) for place in tried])
+    agreements = series.agreements(*_lines(clock, tried))
     usable = np.isfinite(agreements[:, 0])
     if not usable.any():
         return None
@@ -201,7 +209,7 @@ def _rough_time(
     others = agreements[usable & is_other, 1]
     if peak < CLEAR_AGREEMENT:
         tried = list(product(map(float, offsets_s), _other_speeds(clock)))
-        agreements = series.agreements([clock.shifted(*place) for place in tried])
+        agreements = series.agreements(*_lines(clock, tried))
         scores = _scores(agreements, tried)
         row = int(scores.argmax())
         if scores[row] > score:
@@ -235,7 +243,7 @@ def _farther(series: "_Series", clock: Clock, best: _Place, score: float) -> _Pl
     direction = round((best[1] - 1) / 0.05)
     while direction and abs(best[1] - 1) < MAX_SPEED_ERROR:
         near = [(best[0] + i * STEP_S, best[1] + 0.05 * direction) for i in range(-2, 3)]
-        scores = _scores(series.agreements([clock.shifted(*place) for place in near]), near)
+        scores = _scores(series.agreements(*_lines(clock, near)), near)
         if scores.max() <= score:
             break
         best, score = near[int(scores.argmax())], float(scores.max())
@@ -305,17 +313,19 @@ class _Series:
             theirs @ theirs.T,
         )
 
-    def agreements(self, clocks: Sequence[Clock]) -> Floats:
-        """How well pictures and changes agree at some times.
+    def agreements(self, starts_s: Floats, speeds: Floats) -> Floats:
+        """How well pictures and changes agree on some lines of time.
+
+        Args:
+            starts_s: What the indexed video shows at second 0 of the query, shape ``(P,)``.
+            speeds: Its seconds in each of the query, shape ``(P,)``.
 
         Returns:
-            For each the sum of both, and the part of the changes, shape ``(P, 2)``; NaN where
+            For each line the sum of both, and the part of the changes, shape ``(P, 2)``; NaN where
             too little overlaps.
         """
-        speeds = np.array([clock.speed for clock in clocks])[:, None]
-        starts_s = np.array([clock(np.zeros(1))[0] for clock in clocks])[:, None]
-        shown_s = starts_s + speeds * self.centers_s
-        half_s = speeds * (LAG_S / 2)
+        shown_s = starts_s[:, None] + speeds[:, None] * self.centers_s
+        half_s = speeds[:, None] * (LAG_S / 2)
         valid = self._are_within(shown_s - half_s, shown_s + half_s)
         weight = np.where(valid, self.weight.astype(np.float64), 0.0)
         early, shown, late = (
