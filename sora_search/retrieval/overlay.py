@@ -183,16 +183,20 @@ class Window:
         `placements`, shape ``(T, 3, 3)``, take places of the indexed picture to places of
         the frames; without them the frames are those of the indexed picture.
         """
+        if placements is None:
+            placements = np.broadcast_to(np.eye(3), (len(frames), 3, 3))
+        matrices = placements @ self.matrix
+        slopes = matrices[:, :2, :2] / matrices[:, 2:, 2:]
+        pitches = np.sqrt(np.abs(np.linalg.det(slopes))).tolist()
+        matrices = matrices @ TO_MIDDLES
         read = np.empty((len(frames), int(self.covered.sum())), np.float32)
-        for row, frame in enumerate(frames):
-            matrix = self.matrix if placements is None else placements[row] @ self.matrix
-            pitch = math.sqrt(abs(float(np.linalg.det(matrix[:2, :2] / matrix[2, 2]))))
+        for row, (frame, pitch) in enumerate(zip(frames, pitches, strict=True)):
             picture = _shrunk(frame, pitch)
-            shares = np.divide(picture.shape, frame.gray.shape)
-            matrix = np.diag([shares[1], shares[0], 1]) @ matrix
+            (height, width), (whole_height, whole_width) = picture.shape, frame.gray.shape
+            to_picture = np.array([[width / whole_width], [height / whole_height], [1.0]])
             laid = cv2.warpPerspective(
                 picture,
-                FROM_MIDDLES @ matrix @ np.linalg.inv(FROM_MIDDLES),
+                FROM_MIDDLES @ (to_picture * matrices[row]),
                 self.covered.shape[::-1],
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                 borderMode=cv2.BORDER_REPLICATE,
@@ -217,6 +221,7 @@ def _shrunk(frame: Frame, pitch: float) -> Gray:
 
 # OpenCV counts from the middle of the first pixel.
 FROM_MIDDLES = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
+TO_MIDDLES = np.linalg.inv(FROM_MIDDLES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,6 +20,7 @@ from sora_search.retrieval.overlay import (
     FROM_MIDDLES,
     GRID_POINTS,
     SAME_BLOCK,
+    TO_MIDDLES,
     Window,
     correlate_blocks,
 )
@@ -182,7 +183,7 @@ class _Pair:
         query_row, video_row = (0, row) if self._is_query_still else (row, 0)
         matrix = moment.placement.at(self._query.times_s[[query_row]])[0]
         ours, theirs = self._query.frames[query_row].gray, self._video.frames[video_row].gray
-        matrix = FROM_MIDDLES @ matrix @ np.linalg.inv(FROM_MIDDLES)
+        matrix = FROM_MIDDLES @ matrix @ TO_MIDDLES
         try:
             _, fitted = cv2.findTransformECC(
                 theirs,
@@ -195,7 +196,7 @@ class _Pair:
             )
         except cv2.error:  # it did not converge, or the pictures do not overlap
             return None
-        matrix = np.linalg.inv(FROM_MIDDLES) @ np.asarray(fitted, np.float64) @ FROM_MIDDLES
+        matrix = TO_MIDDLES @ np.asarray(fitted, np.float64) @ FROM_MIDDLES
         corners = np.array([[0, 0], self._video.size[::-1]], np.float64)
         if not is_plausible(matrix, corners):
             return None
