@@ -7,6 +7,7 @@ are known, frames are laid over one another outwards from within the range, unti
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -62,20 +63,56 @@ def find_edges(sides: Sides, match: Match, placement: Placement, *, appearance: 
         video_span.start_s,
         video_span.duration_s / query_span.duration_s,
     )
-    first_s, last_s = 0.0, math.inf
-    if sides.bounds is not None:
-        first_s, last_s = sides.bounds.start_s, sides.bounds.end_s
-    least = max(LEAST_ALIKE, ALIKE_SHARE * appearance)
+    walk = _Walk(sides, clock, placement, max(LEAST_ALIKE, ALIKE_SHARE * appearance))
+    half_s = query_span.duration_s / 2
+    edges_s = [walk.end(query_span.start_s, -1, half_s), walk.end(query_span.end_s, 1, half_s)]
+    on_video = np.maximum(clock(np.array(edges_s)), 0.0)
+    on_query = np.maximum(clock.back(on_video), walk.bounds_s[0])
+    if min(np.ptp(on_query), np.ptp(on_video)) < 1 / FRAMES_PER_S:
+        return match
+    spans = [TimeSpan(float(side[0]), float(side[1])) for side in (on_query, on_video)]
+    return Match(spans[0], spans[1], match.score)
 
-    def edge_from(start_s: float, edge_s: float, sign: int) -> float | None:
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """From inside of a range outwards, frame by frame, backward (`sign` -1) or forward (1).
+
+    `least` is the share of the blocks of a frame that must look the same.
+    """
+
+    sides: Sides
+    clock: Clock
+    placement: Placement
+    least: float
+
+    @property
+    def bounds_s(self) -> tuple[float, float]:
+        """Where the query begins and ends."""
+        bounds = self.sides.bounds
+        return (bounds.start_s, bounds.end_s) if bounds else (0.0, math.inf)
+
+    def end(self, edge_s: float, sign: int, half_s: float) -> float:
+        """Where a range really ends whose supposed edge is `half_s` away from its middle."""
+        inward_s = min(INWARD_S, half_s)
+        while (found_s := self._reached(edge_s - sign * inward_s, edge_s, sign)) is None:
+            if inward_s == half_s:
+                return edge_s - sign * inward_s
+            inward_s = min(2 * inward_s, half_s)
+        return found_s if abs(found_s - edge_s) >= MIN_CHANGE_S else edge_s
+
+    def _reached(self, start_s: float, edge_s: float, sign: int) -> float | None:
         """How far both agree from a moment on; None if they do not even there."""
+        first_s, last_s = self.bounds_s
         found_s, num_misses, num_compared = None, 0, 0
-        for time_s, alike, alike_changes in _outwards(sides, clock, placement, start_s, sign):
+        for time_s, alike, alike_changes in _outwards(
+            self.sides, self.clock, self.placement, start_s, sign
+        ):
             if not first_s <= time_s <= last_s:
                 break
             num_compared += 1
             # Where nothing can be told apart the range goes on, but it does not grow.
-            is_alike = alike >= least if np.isfinite(alike) else sign * (time_s - edge_s) < 0
+            is_alike = alike >= self.least if np.isfinite(alike) else sign * (time_s - edge_s) < 0
             # A scene that stands still looks the same at any time, but for what moves.
             is_alike = is_alike and not alike_changes < LEAST_ALIKE_CHANGES
             num_misses = 0 if is_alike else num_misses + 1
@@ -84,22 +121,6 @@ def find_edges(sides: Sides, match: Match, placement: Placement, *, appearance: 
             if is_alike:
                 found_s = min(max(time_s + sign / (2 * FRAMES_PER_S), first_s), last_s)
         return found_s if num_compared else edge_s
-
-    edges_s = []
-    for edge_s, sign in ((query_span.start_s, -1), (query_span.end_s, 1)):
-        inward_s, half_s = min(INWARD_S, query_span.duration_s / 2), query_span.duration_s / 2
-        while (found_s := edge_from(edge_s - sign * inward_s, edge_s, sign)) is None:
-            if inward_s == half_s:
-                found_s = edge_s - sign * inward_s
-                break
-            inward_s = min(2 * inward_s, half_s)
-        edges_s.append(found_s if abs(found_s - edge_s) >= MIN_CHANGE_S else edge_s)
-    on_video = np.maximum(clock(np.array(edges_s)), 0.0)
-    on_query = np.maximum(clock.back(on_video), first_s)
-    if min(np.ptp(on_query), np.ptp(on_video)) < 1 / FRAMES_PER_S:
-        return match
-    spans = [TimeSpan(float(side[0]), float(side[1])) for side in (on_query, on_video)]
-    return Match(spans[0], spans[1], match.score)
 
 
 def _outwards(
