@@ -183,8 +183,6 @@ def _distillation_phase(inputs: PhaseInputs, *, name: str) -> Phase:
         moments = spread_moments(rng, len(chosen), num_frames, store.frames.shape[1])
         clips = as_pixels(store.load(chosen, moments)).to(config.device)
         frames = augmentation.teaching_view(clips, model.frame_size, generator).flatten(0, 1)
-        if name == "late":  # what comes before learns as much of smaller frames, in less time
-            frames = network.for_motion(frames)
         frames = frames.contiguous(memory_format=torch.channels_last)
         return network.prepared(frames), teacher.maps(frames, num_frames)
 
