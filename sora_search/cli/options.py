@@ -164,7 +164,9 @@ def require_paths(paths: list[Path]) -> None:
     """
     for path in paths:
         if not path.exists():
-            raise ConfigError(f"no such file or folder: {str(path)!r}")
+            is_address = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)) is not None
+            hint = ": this is an address, download the video first" if is_address else ""
+            raise ConfigError(f"no such file or folder: {str(path)!r}{hint}")
 
 
 def require_picture(save: Path) -> None:

@@ -84,12 +84,16 @@ def write_side_by_side(
 
 
 def draw_alignment(
-    ranges: Sequence[tuple[TimeSpan, TimeSpan]], whole: tuple[float, float], *, side: int = 240
+    ranges: Sequence[tuple[TimeSpan, TimeSpan, bool]],
+    whole: tuple[float, float],
+    *,
+    side: int = 240,
 ) -> Picture:
     """Which seconds of two videos belong together: a line for each range, on two axes of time.
 
     Args:
-        ranges: The same footage in the first video (to the right) and in the second (upwards).
+        ranges: What may be the same footage in the first video (to the right) and in the second
+            (upwards), and whether it is not refuted; a refuted one is drawn thin and gray.
         whole: How many seconds both last.
         side: Of the square picture, in pixels.
 
@@ -106,9 +110,9 @@ def draw_alignment(
         across = left + (right - left) * min(1.0, first_s / whole[0])
         return across, bottom - (bottom - top) * min(1.0, second_s / whole[1])
 
-    for first, second in ranges:
+    for first, second, may_be in sorted(ranges, key=lambda one: one[2]):
         line = place(first.start_s, second.start_s), place(first.end_s, second.end_s)
-        pen.line(line, fill=_MARK, width=4)
+        pen.line(line, fill=_MARK if may_be else _FAINT, width=4 if may_be else 1)
     for anchor, spot, time_s in (
         ("lt", (left, bottom + 4), 0.0),
         ("rt", (right, bottom + 4), whole[0]),

@@ -141,8 +141,8 @@ class Verification:
         if self.motion is None:
             if self.is_same is None and self.is_of_a_still:
                 return (
-                    "same scene, but hardly anything or nearly everything changes in the video: "
-                    "no moment of it can be told from another"
+                    "same scene, but what changes in the video is too little, or too much, "
+                    "to tell one moment of it from another"
                 )
             if self.is_same is None:
                 return "same scene, but nothing moves that could tell takes apart"

@@ -202,7 +202,7 @@ def _alignment_rows(answer: SearchAnswer) -> list[PictureRow]:
     cells = []
     for place, result in enumerate(answer.results[:FRAMES_A_RANGE], 1):
         ranges = [
-            (match.query_span, match.video_span)
+            (match.query_span, match.video_span, match.verified is not False)
             for match in result.matches
             if match.query_span and match.video_span
         ]
@@ -211,10 +211,10 @@ def _alignment_rows(answer: SearchAnswer) -> list[PictureRow]:
                 duration_s = probe(path_of(result.uri)).duration_s
             except (MediaError, OSError):
                 duration_s = None
-            whole_s = max(duration_s or 0.0, *(video.end_s for _, video in ranges))
+            whole_s = max(duration_s or 0.0, *(video.end_s for _, video, _ in ranges))
             picture = draw_alignment(ranges, (answer.query.duration_s, whole_s), side=CELL_SIDE)
             cells.append((f"{place}.  {path_of(result.uri).name}", picture))
-    label = "seconds of the query (to the right) and of each video (upwards)"
+    label = "seconds of the query (to the right) and of each video (upwards; gray: frames differ)"
     return [PictureRow(label, cells)] if cells else []
 
 

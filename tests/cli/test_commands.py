@@ -581,6 +581,13 @@ def test_2_when_a_path_does_not_exist(place, command):
     assert not Path("index_data").exists()
 
 
+@pytest.mark.parametrize("command", ["index", "query"])
+def test_an_address_is_told_to_be_one(place, command):
+    result = sora_search(command, "https://example.org/a.mp4")
+    assert result.exit_code == 2
+    assert "this is an address, download the video first" in result.stderr
+
+
 @pytest.mark.parametrize("name", ["nope", "0", "99", "9" * 19, "9" * 20, "9" * 5000])
 @pytest.mark.parametrize(
     "command", [["info"], ["remove", "1"], ["verdict", "add", "--", "clip.mp4"]], ids=" ".join

@@ -173,10 +173,21 @@ def test_bars_are_as_long_as_what_they_stand_for():
 
 def test_alignment_is_a_line_from_the_starts_to_the_ends():
     span = TimeSpan(2.5, 10.0)
-    picture = draw_alignment([(span, TimeSpan(0.0, 5.0))], (10.0, 10.0), side=200).astype(int)
+    picture = draw_alignment([(span, TimeSpan(0.0, 5.0), True)], (10.0, 10.0), side=200).astype(int)
     is_line = picture[..., 1] - picture[..., 0] > 80
     rows, columns = np.nonzero(is_line)
     left, right = columns.min(), columns.max()
     assert rows[columns == left].mean() > rows[columns == right].mean() + 60
     empty = np.flatnonzero((picture == picture[10, -20]).all(axis=2).any(axis=0))
     assert (left - empty.min()) / (right - left) == pytest.approx(1 / 3, abs=0.06)
+
+
+def test_a_refuted_range_is_drawn_in_gray():
+    span = TimeSpan(2.5, 7.5)
+    empty, refuted = (
+        draw_alignment(ranges, (10.0, 10.0), side=200).astype(int)
+        for ranges in ([], [(span, span, False)])
+    )
+    drawn = refuted[(refuted != empty).any(axis=2)]
+    assert len(drawn) > 50
+    assert np.ptp(drawn, axis=1).max() < 15
