@@ -503,6 +503,7 @@ def test_an_inset_that_drifts_stands_still_in_its_window(footage, tmp_path):
         (0.94, 0.82, 13.0, 1.0, 1.3, None),  # an arm that is lowered alike after another sign
         (0.94, 0.9, 13.0, 1.0, 1.3, True),
         (0.94, 0.82, 20.0, 1.0, 1.3, True),
+        (0.93, 0.77, 18.0, 1.0, 1.3, None),  # another moment of one scene
     ],
 )
 def test_the_farther_motion_stands_out_the_less_of_it_is_needed(
