@@ -56,7 +56,7 @@ another sign agreed by .82 at .89 of its speed, a robot's next task by .68 at .7
 SHORT_S, SHORT_MOTION = 1.5, 0.87
 """What is enough alone of less than so many seconds, in which an arm may be lowered twice alike:
 1.3 s of another sign by the same signer agreed by .82, and .81 in the suite `report`. Of 36 right
-looks at less than 2 s 34 had .87 or more. Where it stands out it must still be `SURE_MOTION`: in the
+looks at less than 2 s 34 had .87 or more. Where it stands out `SURE_MOTION` is still needed: in the
 suite `report` 1.3 s of another moment of one scene agreed by .77 with a contrast of 18."""
 
 STILL_APPEARANCE, SURE_STILL = 0.9, 0.97
