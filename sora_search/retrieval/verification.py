@@ -20,7 +20,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sora_search.datatypes import Match, TimeSpan
+from sora_search.datatypes import FoundEdit, Match, TimeSpan
 from sora_search.retrieval.deciding import (
     SCENE_APPEARANCE,
     SURE_MOTION,
@@ -97,14 +97,14 @@ def verify_match(
     match: Match,
     *,
     within: TimeSpan | None = None,
-    known: Placement | None = None,
+    known: Placement | FoundEdit | None = None,
 ) -> Verification:
     """Read the frames around a match of two files, and `verify` it.
 
     Of ranges longer than `MAX_FRAMES_S` the middle is looked at; their speed stays what the match
     says, which long ranges tell better than a piece of them. Where nothing but frames can tell the
     time, the range may be anywhere `within` a part of the indexed video. Only a `known` geometry is
-    tried if there is one.
+    tried if there is one: that of the same window, or an edit of the whole picture.
 
     Raises:
         MediaError: If nothing of a range can be decoded.
@@ -117,9 +117,12 @@ def verify_match(
     share = min(1.0, (MAX_FRAMES_S - 2 * PADDING_S) / longest_s)
     query_piece, video_piece = _middle(query_span, share), _middle(video_span, share)
     searched = _padded(_within(within, video_piece) if within else video_piece)
+    query, video = sides.query(_padded(query_piece)), sides.video(searched)
+    if isinstance(known, FoundEdit):
+        known = _placement_of(known, query.size, video.size)
     found = verify(
-        sides.query(_padded(query_piece)),
-        sides.video(searched),
+        query,
+        video,
         query_span=query_piece,
         video_span=video_piece,
         searched=searched,
@@ -135,6 +138,15 @@ def verify_match(
         assert found.placement is not None
         corrected = find_edges(sides, corrected, found.placement, appearance=found.appearance)
     return replace(found, match=replace(corrected, score=match.score))
+
+
+def _placement_of(
+    edit: FoundEdit, query_size: tuple[int, int], video_size: tuple[int, int]
+) -> Placement:
+    """Where an edit puts the indexed picture, between pictures of these sizes (H, W)."""
+    from_shares = np.diag([query_size[1], query_size[0], 1.0])
+    matrix = from_shares @ edit.matrix @ np.diag([1 / video_size[1], 1 / video_size[0], 1.0])
+    return Placement(matrix[None], np.zeros(1), 0)
 
 
 def _verify_still(sides: Sides, match: Match) -> Verification:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -398,3 +399,25 @@ def test_footage_around_an_inset_is_found_without_the_inset(
         assert match.video_span is not None
         assert abs(match.video_span.start_s - 6) < 0.15
         assert abs(match.video_span.end_s - 9) < 0.15
+
+
+@pytest.mark.parametrize(("is_take", "motion"), [(False, 0.78), (True, 0.78), (True, 0.9)])
+def test_what_stands_out_in_a_window_must_move_alike_around_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_take: bool, motion: float
+) -> None:
+    """Another take of a place, in a quarter of which nearly the same happens."""
+    indexed, other = (scene(5, action, num_bodies=6).frames for action in (1, 2))
+    frames = other.copy() if is_take else indexed.copy()
+    frames[:, 96:, :128] = indexed[:, 96:, :128]
+    video = write_video(tmp_path / "video.mkv", indexed, frames_per_s=RATE, codec="mpeg4")
+    query = write_video(tmp_path / "query.mkv", frames, frames_per_s=RATE, codec="mpeg4")
+    quarter = replace(found((1, 5), (1, 5), 0.8), window=Rectangle(0.0, 0.5, 0.5, 0.5))
+    verify = judging.verify_match
+
+    def nearly_the_same(sides: Sides, match: Match, **options: Any) -> Verification:
+        seen = verify(sides, match, **options)
+        return replace(seen, motion=motion) if sides.window else seen
+
+    monkeypatch.setattr(judging, "verify_match", nearly_the_same)
+    [match] = looked_at(query, video, quarter)
+    assert bool(match.verified) == (not is_take or motion > 0.8)
