@@ -60,9 +60,9 @@ video of two was among thirty of these and not among fifteen. This bounds the ti
 
 MOST_AROUND = 2.0
 """Where the picture that a window shows a part of is larger by so much, and what moves in the
-window is the same only because it stands out, what is around it must move alike, too: in a
-quarter of the picture a pitcher's second throw agreed with the first by .78, in the whole by .5 (a
-negative of the suite `report`)."""
+window is the same only because it stands out, all of it must move alike, or stand out farther: in a
+quarter of the picture a pitcher's second throw agreed with the first by .78 (contrast 20), in the
+whole by .5 (17; a negative of the suite `report`); a blend by .63 (32) and .54 (45)."""
 
 ANYWHERE = TimeSpan(0.0, 1e9)
 """Of an indexed video. Of eight clips of two indexed videos, one inside the other, the outer one
@@ -444,7 +444,8 @@ class _Pair:
         if seen.is_same and found.window and _is_in_doubt(seen, found.window):
             assert seen.match is not None
             around = verify_match(self._sides, seen.match, known=seen.edit)
-            seen = seen if around.is_same else replace(around, cells=seen.cells)
+            if not around.is_same and around.contrast <= seen.contrast:
+                seen = replace(around, cells=seen.cells)
         if seen.is_same and seen.placement and seen.match and seen.match.query_span:
             self._confirmed.append((found.window, seen.match.query_span, seen.placement))
         return seen
