@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sora_search.datatypes import FoundEdit
-from sora_search.retrieval.geometry import moved
+from sora_search.retrieval.geometry import in_pixels, moved
 from sora_search.retrieval.overlay import MIN_TEXTURE, SAME_BLOCK
 
 BLOCK_SIDE = 12
@@ -68,7 +68,8 @@ def placed(query: _Picture, video: _Picture, edit: FoundEdit) -> FoundEdit:
         return edit
     to_corner = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1.0]])
     gray, inset = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (query, video))
-    inset = cv2.warpPerspective(inset, to_corner @ _in_pixels(query, video, edit), size.tolist())
+    matrix = in_pixels(edit, video.shape[:2], query.shape[:2])
+    inset = cv2.warpPerspective(inset, to_corner @ matrix, size.tolist())
     alike = cv2.matchTemplate(gray, inset, cv2.TM_CCOEFF_NORMED)
     top, left = np.unravel_index(int(np.argmax(alike)), alike.shape)
     right, down = (left - low[0]) / width, (top - low[1]) / height
@@ -87,19 +88,12 @@ def likeness(query: _Picture, video: _Picture, edit: FoundEdit) -> float:
     return float(alike[counts].mean()) if counts.any() else 0.0
 
 
-def _in_pixels(query: _Picture, video: _Picture, edit: FoundEdit) -> NDArray[np.float64]:
-    """From places in pixels of the indexed picture to those of the query."""
-    (height, width), (video_height, video_width) = query.shape[:2], video.shape[:2]
-    to_query = np.diag([width, height, 1.0]) @ edit.matrix
-    return np.asarray(to_query @ np.diag([1 / video_width, 1 / video_height, 1.0]))
-
-
 def _compared(
     query: _Picture, video: _Picture, edit: FoundEdit
 ) -> tuple[_Plane, _Plane, _Plane, _Plane]:
     """What `_of_blocks` tells around each pixel of the query, and what the video reaches."""
     (height, width), (video_height, video_width) = query.shape[:2], video.shape[:2]
-    matrix = _in_pixels(query, video, edit)
+    matrix = in_pixels(edit, video.shape[:2], query.shape[:2])
     gray, laid = (
         np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32)
         for picture in (query, video)

@@ -105,9 +105,7 @@ class _Walk:
         """How far both agree from a moment on; None if they do not even there."""
         first_s, last_s = self.bounds_s
         found_s, num_misses, num_compared = None, 0, 0
-        for time_s, alike, alike_changes in _outwards(
-            self.sides, self.clock, self.placement, start_s, sign
-        ):
+        for time_s, alike, alike_changes in self._outwards(start_s, sign):
             if not first_s <= time_s <= last_s:
                 break
             num_compared += 1
@@ -122,35 +120,32 @@ class _Walk:
                 found_s = min(max(time_s + sign / (2 * FRAMES_PER_S), first_s), last_s)
         return found_s if num_compared else edge_s
 
+    def _outwards(self, start_s: float, sign: int) -> Iterator[tuple[float, float, float]]:
+        """Times of the query from some moment on, before or after it, and how alike both sides are.
 
-def _outwards(
-    sides: Sides, clock: Clock, placement: Placement, start_s: float, sign: int
-) -> Iterator[tuple[float, float, float]]:
-    """Times of the query from some moment on, before or after it, and how alike both sides are.
-
-    The share of all blocks, NaN where the indexed picture has no texture, and that of those in
-    which something moves, NaN where nothing does.
-    """
-    for near_s, far_s in pairwise(accumulate(STEPS_S, initial=0.0)):
-        ends_s = sorted((start_s + sign * near_s, start_s + sign * far_s))
-        low_s, high_s = max(0.0, ends_s[0]), ends_s[1]
-        if high_s - low_s < 1e-3:
-            return
-        shown_s = clock(np.array([low_s, high_s])) + np.array([-0.1, 0.1])
-        if shown_s[1] <= 0:
-            return
-        shown = TimeSpan(max(0.0, float(shown_s[0])), float(shown_s[1]))
-        try:
-            query, video = sides.query(TimeSpan(low_s, high_s)), sides.video(shown)
-        except (MediaError, OSError):  # one of them ends before
-            return
-        times_s = _shown_times(query, video, clock)
-        if len(times_s) == 0:
-            return
-        over = Overlay.of(query, video, clock, placement, times_s)
-        shares = over.shares_alike(), over.shares_of_changes_alike()
-        found = zip(times_s.tolist(), *(side.tolist() for side in shares), strict=True)
-        yield from list(found)[::sign]
+        The share of all blocks, NaN where the indexed picture has no texture, and that of those in
+        which something moves, NaN where nothing does.
+        """
+        for near_s, far_s in pairwise(accumulate(STEPS_S, initial=0.0)):
+            ends_s = sorted((start_s + sign * near_s, start_s + sign * far_s))
+            low_s, high_s = max(0.0, ends_s[0]), ends_s[1]
+            if high_s - low_s < 1e-3:
+                return
+            shown_s = self.clock(np.array([low_s, high_s])) + np.array([-0.1, 0.1])
+            if shown_s[1] <= 0:
+                return
+            shown = TimeSpan(max(0.0, float(shown_s[0])), float(shown_s[1]))
+            try:
+                query, video = self.sides.query(TimeSpan(low_s, high_s)), self.sides.video(shown)
+            except (MediaError, OSError):  # one of them ends before
+                return
+            times_s = _shown_times(query, video, self.clock)
+            if len(times_s) == 0:
+                return
+            over = Overlay.of(query, video, self.clock, self.placement, times_s)
+            shares = over.shares_alike(), over.shares_of_changes_alike()
+            found = zip(times_s.tolist(), *(side.tolist() for side in shares), strict=True)
+            yield from list(found)[::sign]
 
 
 def _shown_times(query: Footage, video: Footage, clock: Clock) -> Floats:

@@ -58,7 +58,8 @@ PIECE_S = 2.0
 whatever range is asked for."""
 
 MAX_KEPT = 1600
-"""Frames kept, .12 MB each of a widescreen picture, and .2 MB more where features were found."""
+"""Frames kept, .12 MB each of a widescreen picture; where features were found .2 MB more of a
+query, .4 MB of an indexed video."""
 
 
 @dataclass(slots=True, eq=False)

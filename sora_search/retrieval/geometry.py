@@ -394,6 +394,12 @@ def find_edit(
     )
 
 
+def in_pixels(edit: FoundEdit, video_size: tuple[int, int], query_size: tuple[int, int]) -> Floats:
+    """The geometry of an edit between pictures of these sizes (height, width), in pixels."""
+    to_shares = np.diag([1 / video_size[1], 1 / video_size[0], 1.0])
+    return np.asarray(np.diag([query_size[1], query_size[0], 1.0]) @ edit.matrix @ to_shares)
+
+
 def visible_outline(shares: Floats) -> Floats:
     """Corners of what the query shows of the indexed picture, in its shares, shape ``(N, 2)``.
 

@@ -30,7 +30,7 @@ from sora_search.retrieval.deciding import (
 )
 from sora_search.retrieval.edges import find_edges
 from sora_search.retrieval.footage import FRAMES_PER_S, QUERY_FRAMES_PER_S, Footage, Sides
-from sora_search.retrieval.geometry import TOLERANCE, find_edit
+from sora_search.retrieval.geometry import TOLERANCE, find_edit, in_pixels
 from sora_search.retrieval.overlay import Laid, lay, moments_of, pairs_at
 from sora_search.retrieval.placement import (
     MIN_CELLS,
@@ -119,7 +119,7 @@ def verify_match(
     searched = _padded(_within(within, video_piece) if within else video_piece)
     query, video = sides.query(_padded(query_piece)), sides.video(searched)
     if isinstance(known, FoundEdit):
-        known = _placement_of(known, query.size, video.size)
+        known = Placement(in_pixels(known, video.size, query.size)[None], np.zeros(1), 0)
     found = verify(
         query,
         video,
@@ -138,15 +138,6 @@ def verify_match(
         assert found.placement is not None
         corrected = find_edges(sides, corrected, found.placement, appearance=found.appearance)
     return replace(found, match=replace(corrected, score=match.score))
-
-
-def _placement_of(
-    edit: FoundEdit, query_size: tuple[int, int], video_size: tuple[int, int]
-) -> Placement:
-    """Where an edit puts the indexed picture, between pictures of these sizes (H, W)."""
-    from_shares = np.diag([query_size[1], query_size[0], 1.0])
-    matrix = from_shares @ edit.matrix @ np.diag([1 / video_size[1], 1 / video_size[0], 1.0])
-    return Placement(matrix[None], np.zeros(1), 0)
 
 
 def _verify_still(sides: Sides, match: Match) -> Verification:

@@ -8,7 +8,7 @@ from sora_search.datatypes import TimeSpan
 from sora_search.errors import MediaError
 from sora_search.media.writing import write_video
 from sora_search.retrieval import footage
-from sora_search.retrieval.footage import FootageReader
+from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.windows import Rectangle
 
 
@@ -90,3 +90,15 @@ def test_a_range_beyond_the_end_gives_what_there_is(path):
     assert FootageReader().read(path, TimeSpan(4.5, 9.0)).times_s[-1] < 5.0
     with pytest.raises(MediaError, match=r"ramp\.mp4.*index it again"):
         FootageReader().read(path, TimeSpan(7.0, 9.0))
+
+
+def test_indexed_frames_have_more_features_than_those_of_a_query(tmp_path):
+    """All features of a crop lie in a part of the indexed picture."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 240, 320, 3), np.uint8)
+    path = write_video(tmp_path / "noise.mkv", noise, frames_per_s=10, codec="ffv1")
+    sides, span = Sides(FootageReader(), path, path), TimeSpan(0.0, 0.2)
+    of_query, of_video = (
+        len(side(span).frames[0].features.points) for side in (sides.query, sides.video)
+    )
+    assert of_query >= footage.QUERY_FEATURES
+    assert of_video > 1.8 * of_query
