@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice, starmap
+from itertools import starmap
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +20,6 @@ from sora_search.datatypes import Evidence, Match, OnProgress, Progress, TimeSpa
 from sora_search.errors import MediaError, VideoNotIndexedError
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import is_gone, path_of
-from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.deciding import (
     CLEAR_CONTRAST_APPEARANCE,
     LIKELY_MOTION,
@@ -31,6 +30,7 @@ from sora_search.retrieval.deciding import (
 )
 from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.placement import Placement
+from sora_search.retrieval.ranges import FoundRange, Spans, is_echo, once, spans_of
 from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH, Sight, score_of_match
 from sora_search.retrieval.verification import verify_match
 from sora_search.retrieval.windows import Rectangle
@@ -68,61 +68,8 @@ ANYWHERE = TimeSpan(0.0, 1e9)
 """Of an indexed video. Of eight clips of two indexed videos, one inside the other, the outer one
 was confirmed for five; of the others vectors suggested a time that was seconds away."""
 
-MOST_RANGES = 500
-"""Ranges of one video that are told apart. Each is compared with all better ones, which takes .2 s
-for so many and 64 times that for 4,000. Of an hour's query 450 are looked at (`max_looks`); what is
-left out would be told on trust alone, behind hundreds of better ranges of its video."""
 
-
-@dataclass(frozen=True, slots=True)
-class FoundRange:
-    """A range that vectors suggest.
-
-    Attributes:
-        span: Where, on both sides.
-        strength: Its evidence, see `scoring.strength_of`.
-        window: The part of the query picture whose vectors found it; None for all of it.
-    """
-
-    span: AlignedSpan
-    strength: float
-    window: Rectangle | None = None
-
-
-def without_echoes(ranges: Sequence[FoundRange]) -> list[FoundRange]:
-    """Each range once, as the view that shows it best has it; the `MOST_RANGES` strongest."""
-    strongest = _once(sorted(ranges, key=lambda found: -found.strength))
-    return list(islice(strongest, MOST_RANGES))
-
-
-_Spans = tuple[TimeSpan | None, TimeSpan | None]
-
-
-_Range = TypeVar("_Range", FoundRange, Match)
 _Result = TypeVar("_Result")
-
-
-def _once(ranges: Iterable[_Range]) -> Iterator[_Range]:
-    """Those of ranges, best first, that are no echo of a better one."""
-    kept: list[_Range] = []
-    for found in ranges:
-        if not any(_is_echo(_spans_of(found), _spans_of(other)) for other in kept):
-            kept.append(found)
-            yield found
-
-
-def _spans_of(found: FoundRange | Match) -> _Spans:
-    if isinstance(found, Match):
-        return found.query_span, found.video_span
-    return found.span.row_span, found.span.column_span
-
-
-def _is_echo(spans: _Spans, others: _Spans) -> bool:
-    """Whether two ranges overlap by half of the shorter one, on both sides."""
-    return all(
-        a is None or b is None or a.overlap_s(b) >= min(a.duration_s, b.duration_s) / 2
-        for a, b in zip(spans, others, strict=True)
-    )
 
 
 def max_looks(duration_s: float) -> int:
@@ -228,7 +175,7 @@ def judge(
         judgment.rejected.extend(
             (video_id, match)
             for match in matches
-            if not any(_is_echo(_spans_of(match), _spans_of(other)) for other in told)
+            if not any(is_echo(spans_of(match), spans_of(other)) for other in told)
         )
         if on_progress is not None and place < num_looks:
             on_progress(Progress("looking", place + 1, most))
@@ -270,7 +217,7 @@ def _explained(matches: Iterable[Match]) -> list[Match]:
     the movement: footage that is there twice agrees twice.
     """
     kept: list[Match] = []
-    for match in _once(matches):
+    for match in once(matches):
         if not any(_is_repetition(match, better) for better in kept):
             kept.append(match)
     return kept
@@ -367,9 +314,9 @@ class _Pair:
 
     def _compare(self, found: FoundRange) -> Iterator[Match]:
         """What frames say about a range: a match, or one for each part that belongs elsewhere."""
-        ranges, within = _spans_of(found), found.span.column_span
-        whole: _Spans
-        halves: Sequence[_Spans]
+        ranges, within = spans_of(found), found.span.column_span
+        whole: Spans
+        halves: Sequence[Spans]
         whole, *halves = found.span.diagonals or (ranges,)
         seen = self._verify(found, whole, within if found.span.diagonals else None)
         parts: list[Verification] = []
@@ -394,7 +341,7 @@ class _Pair:
             seen = replace(seen, match=None)
         yield match_of(ranges, found.strength, seen)
 
-    def _around_an_inset(self, found: FoundRange, spans: _Spans) -> Verification | None:
+    def _around_an_inset(self, found: FoundRange, spans: Spans) -> Verification | None:
         """What frames confirm beyond doubt of the picture without one of its insets, at any time.
 
         What moves in an inset hides that the footage around it moves alike, and when. It is for
@@ -423,7 +370,7 @@ class _Pair:
     def _verify(
         self,
         found: FoundRange,
-        spans: _Spans,
+        spans: Spans,
         within: TimeSpan | None = None,
         *,
         known: Placement | None = None,
@@ -460,7 +407,7 @@ def _is_in_doubt(seen: Verification, window: Rectangle) -> bool:
     return is_part and seen.motion < SURE_MOTION
 
 
-def _is_confirmed(seen: Verification, spans: _Spans) -> bool:
+def _is_confirmed(seen: Verification, spans: Spans) -> bool:
     """Whether frames agree clearly over most of what was looked at, not in a part of it alone."""
     if not seen.is_same or seen.match is None or seen.match.query_span is None or spans[0] is None:
         return bool(seen.is_same)
@@ -476,7 +423,7 @@ def _is_better(part: Verification, whole: Verification) -> bool:
     return part.motion is not None and part.motion >= whole.motion + REPETITION_MOTION
 
 
-def _halves(spans: _Spans) -> list[_Spans]:
+def _halves(spans: Spans) -> list[Spans]:
     """Both halves of a range, if they are long enough to be looked at alone."""
     query_span, video_span = spans
     if query_span is None or video_span is None or query_span.duration_s < 2 * MIN_HALF_S:
@@ -509,7 +456,7 @@ def _is_part(span: TimeSpan, other: TimeSpan) -> bool:
     return span.overlap_s(other) >= span.duration_s / 2
 
 
-def match_of(ranges: _Spans, strength: float, seen: Verification) -> Match:
+def match_of(ranges: Spans, strength: float, seen: Verification) -> Match:
     """What frames say of ranges of that strength, with the score that it makes."""
     spans = seen.match or Match(*ranges, strength)
     return Match(

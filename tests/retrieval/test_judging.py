@@ -20,7 +20,8 @@ from sora_search.retrieval import judging
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.deciding import Verification
 from sora_search.retrieval.footage import FootageReader, Sides
-from sora_search.retrieval.judging import FoundRange, judge, max_looks, without_echoes
+from sora_search.retrieval.judging import judge, max_looks
+from sora_search.retrieval.ranges import MOST_RANGES, FoundRange, without_echoes
 from sora_search.retrieval.scoring import COPY_SCORE
 from sora_search.retrieval.windows import Rectangle
 
@@ -64,7 +65,7 @@ def test_a_still_picture_shows_at_several_times() -> None:
 
 
 def test_of_thousands_of_ranges_so_many_of_the_strongest_are_kept() -> None:
-    most = judging.MOST_RANGES
+    most = MOST_RANGES
     distinct = [found((i, i + 1), (i, i + 1), 0.9 - i / 1e5) for i in range(4 * most)]
     echoes = [found((i, i + 0.9), (i, i + 0.9), 0.9 - (i + 0.5) / 1e5) for i in range(4 * most)]
     assert without_echoes([*echoes, *distinct]) == distinct[:most]

@@ -21,9 +21,10 @@ from sora_search.index.video_index import VideoIndex
 from sora_search.media.clips import Clip, cropped, cut, unedited
 from sora_search.media.editing import edit_clip
 from sora_search.media.writing import write_video
-from sora_search.retrieval import searching
+from sora_search.retrieval import searching, suggesting
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.searching import search
+from sora_search.retrieval.suggesting import Suggester
 from sora_search.retrieval.timeline import Timeline
 
 
@@ -256,7 +257,7 @@ def test_long_query_in_pieces_gives_the_same_ranges(
     query = write_video(tmp_path / "query.mkv", whole, frames_per_s=10, codec="ffv1")
     at_once = library.ask(query, min_score=0.5)
     steps: list[Progress] = []
-    monkeypatch.setattr(searching, "PIECE_VECTORS", 48)
+    monkeypatch.setattr(suggesting, "PIECE_VECTORS", 48)
     in_pieces = library.ask(query, min_score=0.5, on_progress=steps.append)
     assert [phase for phase, _ in groupby(steps, lambda step: step.phase)] == [
         "reading",
@@ -398,9 +399,9 @@ def test_videos_most_alike_as_wholes_give_ranges_though_no_moment_is_near(
     units = [half / np.linalg.norm(half, axis=1, keepdims=True) for half in halves]
     vectors = (np.concatenate(units, axis=1) / np.sqrt(2)).astype(np.float32)
     embedding = replace(stored, vectors=vectors)
-    searching_ = searching._Searching(index, frozenset(), {})
-    found = searching_.alike(embedding)
-    assert len(found) <= searching.NUM_ALIKE_LOOKS
+    suggester = Suggester(index, frozenset(), {})
+    found = suggester.alike(embedding)
+    assert len(found) <= suggesting.NUM_ALIKE_LOOKS
     best = found[right][0].span
     assert best.row_span is not None
     assert best.column_span is not None
@@ -418,7 +419,7 @@ def test_in_one_scene_what_stands_out_is_told_beside_the_longest_line(
         similarity[i, i + 8] = similarity[i + 8, i] = 0.99
     times = Timeline.regular(16)
     whole = AlignedSpan(TimeSpan(0, 8), TimeSpan(0, 8), 0.3, 0.3)
-    found = searching._with_outstanding(whole, similarity, 0.4, times, times)
+    found = suggesting._with_outstanding(whole, similarity, 0.4, times, times)
     assert len(found.outstanding) == num
     for spans in found.outstanding:
         truth = min(halves, key=lambda half: abs(half[0].start_s - spans[0].start_s))

@@ -1,0 +1,67 @@
+"""Ranges that a query and an indexed video may share, each told once."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from sora_search.datatypes import Match, TimeSpan
+from sora_search.retrieval.alignment import AlignedSpan
+from sora_search.retrieval.windows import Rectangle
+
+MOST_RANGES = 500
+"""Ranges of one video that are told apart. Each is compared with all better ones, which takes .2 s
+for so many and 64 times that for 4,000. Of an hour's query 450 are looked at (`max_looks`); what is
+left out would be told on trust alone, behind hundreds of better ranges of its video."""
+
+
+Spans = tuple[TimeSpan | None, TimeSpan | None]
+"""Seconds of the query and of the indexed video; a still picture has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRange:
+    """A range that vectors suggest.
+
+    Attributes:
+        span: Where, on both sides.
+        strength: Its evidence, see `scoring.strength_of`.
+        window: The part of the query picture whose vectors found it; None for all of it.
+    """
+
+    span: AlignedSpan
+    strength: float
+    window: Rectangle | None = None
+
+
+_Range = TypeVar("_Range", FoundRange, Match)
+
+
+def without_echoes(ranges: Sequence[FoundRange]) -> list[FoundRange]:
+    """Each range once, as the view that shows it best has it; the `MOST_RANGES` strongest."""
+    strongest = once(sorted(ranges, key=lambda found: -found.strength))
+    return list(islice(strongest, MOST_RANGES))
+
+
+def once(ranges: Iterable[_Range]) -> Iterator[_Range]:
+    """Those of ranges, best first, that are no echo of a better one."""
+    kept: list[_Range] = []
+    for found in ranges:
+        if not any(is_echo(spans_of(found), spans_of(other)) for other in kept):
+            kept.append(found)
+            yield found
+
+
+def spans_of(found: FoundRange | Match) -> Spans:
+    """Where it lies in the query, and in the indexed video."""
+    if isinstance(found, Match):
+        return found.query_span, found.video_span
+    return found.span.row_span, found.span.column_span
+
+
+def is_echo(spans: Spans, others: Spans) -> bool:
+    """Whether two ranges overlap by half of the shorter one, on both sides."""
+    return all(
+        a is None or b is None or a.overlap_s(b) >= min(a.duration_s, b.duration_s) / 2
+        for a, b in zip(spans, others, strict=True)
+    )
