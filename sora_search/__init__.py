@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sora_search.applications.deduplication import DuplicateGroup as DuplicateGroup
+    from sora_search.applications.deduplication import find_duplicates as find_duplicates
     from sora_search.datatypes import FrameBatch as FrameBatch
     from sora_search.datatypes import IndexReport as IndexReport
     from sora_search.datatypes import Match as Match
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from sora_search.sora.encoder import load_encoder as load_encoder
 
 _MODULES = {
+    "applications.deduplication": ("DuplicateGroup", "find_duplicates"),
     "datatypes": (
         "FrameBatch",
         "IndexReport",

@@ -1,1 +1,1 @@
-"""What is built from searches: how well they find, measured as a whole."""
+"""What is built from searches: groups of duplicates, and how well searches find, measured."""

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from sora_search.cli.check import check_command
 from sora_search.cli.commands import SoraTyper
 from sora_search.cli.db import db_app
+from sora_search.cli.dedupe import dedupe_command
 from sora_search.cli.evaluation import evaluate_command
 from sora_search.cli.index import index_command
 from sora_search.cli.info import info_command
@@ -83,6 +84,11 @@ app.command(
     short_help="Find the videos that a clip came from.",
     epilog="Example: sora-search query clip.mp4 --save answer.jpg",
 )(query_command)
+app.command(
+    "dedupe",
+    short_help="List groups of videos that show the same footage.",
+    epilog="Example: sora-search dedupe --save duplicates/",
+)(dedupe_command)
 app.command("info", epilog="Example: sora-search info --list")(info_command)
 app.command(
     "remove",

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from sora_search.datatypes import Evidence, IndexReport, SearchAnswer, TimeSpan
+from sora_search.datatypes import Evidence, IndexReport, Match, Rejection, SearchAnswer, TimeSpan
 
 SCHEMA = 1
 
@@ -183,8 +183,7 @@ def answer_lines(
     if explain and answer.rejected:
         lines += [Text(), Text("considered and rejected", style="bold")]
         for rejection in answer.rejected[:MAX_REJECTED_LINES]:
-            spans = f"{_span_text(rejection.query_span)} -> {_span_text(rejection.video_span)}"
-            lines.append(Text(f"  {spans:<34} {paths[rejection.uri]}"))
+            lines.append(Text(f"  {range_text(rejection):<34} {paths[rejection.uri]}"))
             lines.append(Text(f"    {_evidence_text(rejection.evidence)}", style="dim"))
         num_left = len(answer.rejected) - MAX_REJECTED_LINES
         if num_left > 0:
@@ -213,11 +212,15 @@ def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bo
         indent = " " * 31
         lines += [Text(f"{indent}also {paths[uri]}", style="dim") for uri in result.other_uris]
         for match in result.matches:
-            spans = f"{_span_text(match.query_span)} -> {_span_text(match.video_span)}"
-            lines.append(Text(f"{indent}{spans}  {result.describe(match)}"))
+            lines.append(Text(f"{indent}{range_text(match)}  {result.describe(match)}"))
             if explain and match.evidence is not None:
                 lines.append(Text(f"{indent}  {_evidence_text(match.evidence)}", style="dim"))
     return lines
+
+
+def range_text(found: Match | Rejection) -> str:
+    """Which seconds belong together: `0:03.0-0:07.5 -> 12:41.0-12:45.5`."""
+    return f"{_span_text(found.query_span)} -> {_span_text(found.video_span)}"
 
 
 def outdated_line(num_outdated: int, num_videos: int) -> str:

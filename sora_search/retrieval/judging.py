@@ -64,6 +64,9 @@ window is the same only because it stands out, all of it must move alike, or sta
 quarter of the picture a pitcher's second throw agreed with the first by .78 (contrast 20), in the
 whole by .5 (17; a negative of the suite `report`); a blend by .63 (32) and .54 (45)."""
 
+MAX_THREADS = 6
+"""Videos that are looked at at a time: as many as most searches look at."""
+
 ANYWHERE = TimeSpan(0.0, 1e9)
 """Of an indexed video. Of eight clips of two indexed videos, one inside the other, the outer one
 was confirmed for five; of the others vectors suggested a time that was seconds away."""

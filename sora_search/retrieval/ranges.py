@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from sora_search.datatypes import Match, TimeSpan
+from sora_search.datatypes import Match, TimeSpan, VideoEmbedding
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.windows import Rectangle
 
@@ -65,3 +65,25 @@ def is_echo(spans: Spans, others: Spans) -> bool:
         a is None or b is None or a.overlap_s(b) >= min(a.duration_s, b.duration_s) / 2
         for a, b in zip(spans, others, strict=True)
     )
+
+
+def span_of(embedding: VideoEmbedding) -> TimeSpan | None:
+    """What was embedded, from its start to its end; None for a still picture."""
+    first, last = embedding.spans[0], embedding.spans[-1]
+    return TimeSpan(first.start_s, last.end_s) if first and last else None
+
+
+def covered_share(matches: Iterable[Match], whole: TimeSpan | None) -> float:
+    """Share of the query that ranges cover, those that frames refute left out.
+
+    Of a still picture, which has no `whole`, all or nothing is covered.
+    """
+    matches = [match for match in matches if match.verified is not False]
+    if whole is None:
+        return 1.0 if matches else 0.0
+    covered_s, reached_s = 0.0, whole.start_s
+    ranges = [match.query_span for match in matches if match.query_span is not None]
+    for span in sorted(ranges, key=lambda span: span.start_s):
+        covered_s += max(0.0, span.end_s - max(span.start_s, reached_s))
+        reached_s = max(reached_s, span.end_s)
+    return round(min(1.0, covered_s / whole.duration_s), 4)

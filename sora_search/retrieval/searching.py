@@ -39,12 +39,13 @@ from sora_search.media.probing import is_gone, uri_of
 from sora_search.retrieval.footage import FootageReader
 from sora_search.retrieval.judging import (
     FURTHER_LOOKS,
+    MAX_THREADS,
     Judgment,
     is_fitting,
     judge,
     max_looks,
 )
-from sora_search.retrieval.ranges import FoundRange
+from sora_search.retrieval.ranges import FoundRange, covered_share, span_of
 from sora_search.retrieval.scoring import WEIGHTS, Weights, kind_of
 from sora_search.retrieval.suggesting import Suggester
 from sora_search.retrieval.views import View, closer_views, window_views
@@ -60,9 +61,6 @@ MAX_REJECTIONS = 20
 
 MAX_INSETS, MAX_INSET_AREA = 2, 0.4
 """Rectangles that may be hidden; with a larger share of the picture too little is left around."""
-
-MAX_THREADS = 6
-"""Videos that are looked at at a time: as many as most searches look at."""
 
 
 def search(
@@ -128,7 +126,7 @@ def search(
     windows = (view.window for view in views if view.window)
     insets = list(islice(filter(_is_inset, windows), MAX_INSETS))
     reader = FootageReader()
-    bounds = _span_of(embedding)
+    bounds = span_of(embedding)
     at_most = max_looks(bounds.duration_s if bounds else 0.0)
 
     def judged_of(
@@ -254,7 +252,7 @@ def _results(
                 missing=is_gone(uri),
                 score=video.score,
                 kind=kind_of(video.score),
-                coverage=_coverage(video.matches, embedding),
+                coverage=covered_share(video.matches, span_of(embedding)),
                 verified=video.matches[0].verified if video.matches else None,
                 matches=tuple(video.matches),
                 verdict=decisions.get(video.video_id),
@@ -275,23 +273,3 @@ def _rejections(index: VideoIndex, rejected: Sequence[tuple[int, Match]]) -> Ite
             assert match.evidence is not None
             uri = index.video(video_id).uris[0]
             yield Rejection(uri, match.query_span, match.video_span, match.evidence)
-
-
-def _span_of(embedding: VideoEmbedding) -> TimeSpan | None:
-    """What was embedded, from its start to its end; None for a still picture."""
-    first, last = embedding.spans[0], embedding.spans[-1]
-    return TimeSpan(first.start_s, last.end_s) if first and last else None
-
-
-def _coverage(matches: Sequence[Match], embedding: VideoEmbedding) -> float:
-    """Share of the query that ranges cover; all of a still picture or nothing."""
-    matches = [match for match in matches if match.verified is not False]
-    whole = _span_of(embedding)
-    if whole is None:
-        return 1.0 if matches else 0.0
-    covered_s, reached_s = 0.0, whole.start_s
-    ranges = [match.query_span for match in matches if match.query_span is not None]
-    for span in sorted(ranges, key=lambda span: span.start_s):
-        covered_s += max(0.0, span.end_s - max(span.start_s, reached_s))
-        reached_s = max(reached_s, span.end_s)
-    return round(min(1.0, covered_s / whole.duration_s), 4)
