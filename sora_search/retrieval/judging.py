@@ -94,6 +94,10 @@ class Judgment:
     rejected: list[tuple[int, Match]]
     looked_at: set[int]
 
+    def seen(self) -> list[Match]:
+        """What is told of the videos whose frames were looked at."""
+        return [match for i in self.looked_at for match in self.matches.get(i, ())]
+
     @property
     def is_any_confirmed(self) -> bool:
         """Whether frames confirm a range of any video."""

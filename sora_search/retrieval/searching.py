@@ -14,9 +14,10 @@ alone cannot tell two takes of one scene apart. Where no candidate is confirmed 
 looked at more closely, turned and magnified, once, and so are the videos most alike as wholes.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -45,7 +46,7 @@ from sora_search.retrieval.judging import (
     judge,
     max_looks,
 )
-from sora_search.retrieval.ranges import FoundRange, covered_share, span_of
+from sora_search.retrieval.ranges import covered_share, span_of
 from sora_search.retrieval.scoring import WEIGHTS, Weights, kind_of
 from sora_search.retrieval.suggesting import Suggester
 from sora_search.retrieval.views import View, closer_views, window_views
@@ -125,56 +126,30 @@ def search(
     views = [View(embedding), *window_views(query, encoder, span=span)]
     windows = (view.window for view in views if view.window)
     insets = list(islice(filter(_is_inset, windows), MAX_INSETS))
-    reader = FootageReader()
     bounds = span_of(embedding)
-    at_most = max_looks(bounds.duration_s if bounds else 0.0)
-
-    def judged_of(
-        found: Mapping[int, Sequence[FoundRange]], first: Collection[int] = (), further: int = 0
-    ) -> Judgment:
-        return judge(
-            index,
-            reader,
-            query,
-            found,
-            first=first,
-            at_most=at_most,
-            further=further,
-            insets=insets,
-            bounds=bounds,
-            num_threads=min(MAX_THREADS, num_cores()),
-            on_progress=on_progress,
-        )
-
-    judged = judged_of(suggester.copies(views, on_progress=on_progress))
-    matches, rejected = judged.matches, judged.rejected
-    seen = [match for i in judged.looked_at for match in matches.get(i, ())]
-    if not any(map(_is_found, seen)):
+    look_at = partial(
+        judge,
+        index,
+        FootageReader(),
+        query,
+        at_most=max_looks(bounds.duration_s if bounds else 0.0),
+        insets=insets,
+        bounds=bounds,
+        num_threads=min(MAX_THREADS, num_cores()),
+        on_progress=on_progress,
+    )
+    judged = look_at(suggester.copies(views, on_progress=on_progress))
+    if not any(map(_is_found, judged.seen())):
         alike = suggester.alike(embedding)
         closer = suggester.copies(closer_views(query, encoder, span=span))
         for video_id, nearest in alike.items():
             closer[video_id] = [*nearest, *closer.get(video_id, ())]
-        judged = judged_of(closer, alike, FURTHER_LOOKS)
-        matches = _better_of(matches, _fitting(judged.matches))
-        rejected = [*rejected, *judged.rejected]
-    found = {
-        video_id: FoundVideo(video_id, ranges[0].score, ranges)
-        for video_id, ranges in suggester.discounted(matches)
-    }
-    if weights != "copies":
-        for video_id, score in suggester.similar(embedding, weights):
-            if video_id not in found or found[video_id].score < score:
-                ranges = found[video_id].matches if video_id in found else ()
-                found[video_id] = FoundVideo(video_id, score, ranges)
-    for video_id, decision in decisions.items():
-        if decision == "match" and video_id not in excluded:
-            ranges = found[video_id].matches if video_id in found else ()
-            # Seconds that frames refute are not those a person means.
-            kept = [match for match in ranges if match.verified is not False]
-            found[video_id] = FoundVideo(video_id, 1.0, kept)
+        again = look_at(closer, first=alike, further=FURTHER_LOOKS)
+        judged = _with_closer(judged, again)
+    found = _found_videos(suggester, judged, embedding, weights, decisions)
     shown = [video for video in found.values() if video.score >= min_score and video.score > 0]
     results = tuple(_results(index, shown, embedding, decisions, k))
-    return SearchAnswer(info, results, tuple(_rejections(index, rejected)), damage)
+    return SearchAnswer(info, results, tuple(_rejections(index, judged.rejected)), damage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +159,28 @@ class FoundVideo:
     video_id: int
     score: float
     matches: Sequence[Match] = ()
+
+
+def _found_videos(
+    suggester: Suggester,
+    judged: Judgment,
+    embedding: VideoEmbedding,
+    weights: Weights,
+    decisions: Mapping[int, Decision],
+) -> dict[int, FoundVideo]:
+    """What is told, by id: copies, what is alike, and what a person said matches."""
+    ranges = dict(suggester.discounted(judged.matches))
+    found = {i: FoundVideo(i, matches[0].score, matches) for i, matches in ranges.items()}
+    if weights != "copies":
+        for i, score in suggester.similar(embedding, weights):
+            if i not in found or found[i].score < score:
+                found[i] = FoundVideo(i, score, ranges.get(i, ()))
+    for i, decision in decisions.items():
+        if decision == "match" and i not in suggester.excluded:
+            # Seconds that frames refute are not those a person means.
+            kept = [match for match in ranges.get(i, ()) if match.verified is not False]
+            found[i] = FoundVideo(i, 1.0, kept)
+    return found
 
 
 def _is_inset(window: Rectangle) -> bool:
@@ -196,24 +193,23 @@ def _is_found(match: Match) -> bool:
     return match.verified is not False and match.score >= FOUND_SCORE
 
 
-def _fitting(judged: Mapping[int, list[Match]]) -> dict[int, list[Match]]:
-    """Of a closer look, which sees many chance likenesses, only what frames do not refute."""
-    fitting = {video_id: list(filter(is_fitting, matches)) for video_id, matches in judged.items()}
-    return {video_id: matches for video_id, matches in fitting.items() if matches}
+def _with_closer(judged: Judgment, closer: Judgment) -> Judgment:
+    """What a search found, with what a closer look adds: of each video the ranges that are surer.
+
+    A closer look sees many chance likenesses, so of it only what frames do not refute counts.
+    """
+    matches = dict(judged.matches)
+    for video_id, ranges in closer.matches.items():
+        fitting = list(filter(is_fitting, ranges))
+        if fitting and _best_score(fitting) > _best_score(matches.get(video_id, ())):
+            matches[video_id] = fitting
+    return Judgment(
+        matches, [*judged.rejected, *closer.rejected], judged.looked_at | closer.looked_at
+    )
 
 
-def _better_of(
-    matches: Mapping[int, list[Match]], others: Mapping[int, list[Match]]
-) -> dict[int, list[Match]]:
-    """Of each video the ranges that are surer."""
-
-    def score_in(side: Mapping[int, list[Match]], video_id: int) -> float:
-        return max((match.score for match in side.get(video_id, ())), default=-1.0)
-
-    return {
-        video_id: max(matches, others, key=lambda side: score_in(side, video_id))[video_id]
-        for video_id in {**matches, **others}
-    }
+def _best_score(matches: Iterable[Match]) -> float:
+    return max((match.score for match in matches), default=-1.0)
 
 
 def _own_video_ids(index: VideoIndex, query: Path | str) -> frozenset[int]:

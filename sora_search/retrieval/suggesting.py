@@ -93,7 +93,7 @@ class Suggester:
         self, index: VideoIndex, excluded: frozenset[int], decisions: Mapping[int, Decision]
     ) -> None:
         self._index = index
-        self._excluded = excluded
+        self.excluded = excluded
         self._no_copies = excluded | {i for i, said in decisions.items() if said == "no-match"}
         self._background = index.background(NUM_BACKGROUND)
         self._loaded: OrderedDict[int, VideoEmbedding] = OrderedDict()
@@ -227,7 +227,7 @@ class Suggester:
                         video,
                         video_id,
                         match.video_span,
-                        exclude_video_ids=self._excluded,
+                        exclude_video_ids=self.excluded,
                     )
                     match = replace(match, shared_with=num, score=score_of_shared(match.score, num))
                 ranges.append(match)
@@ -262,7 +262,7 @@ class Suggester:
             np.concatenate([query, weigh(embedding.vectors[some], WEIGHTS[weights])]),
             zero_point=self._whole_zero_point(query),
             limit=MAX_CANDIDATES,
-            exclude_video_ids=self._excluded,
+            exclude_video_ids=self.excluded,
         )
         for video_id in sorted({one.video_id for one in candidates} | self._aligned_ids):
             video = self._embedding(video_id)
