@@ -18,7 +18,7 @@ from sora_search.datatypes import (
     Progress,
     SearchAnswer,
     SearchResult,
-    VideoEmbedding,
+    TimeSpan,
     VideoInfo,
 )
 from sora_search.errors import VideoNotIndexedError
@@ -36,6 +36,9 @@ MIN_COVERAGE = 0.5
 
 SAME_DURATION = 1.1
 """Videos whose durations are apart by less than this factor may count as equally long."""
+
+WHOLE = 0.95
+"""Share of a duplicate that must be shown for nothing to be lost with it."""
 
 AT_A_TIME = 8
 """Videos compared at a time; each with those of earlier turns by their groups."""
@@ -63,7 +66,7 @@ class StoredVideo:
     def rank(self) -> tuple[int, int, int, int]:
         """How much it shows: the greater one of two is what should be kept."""
         steps = math.log(max(self.info.duration_s or 0.0, 0.1)) / math.log(SAME_DURATION)
-        pixels = self.info.width * self.info.height
+        pixels = self.info.width * self.info.height  # bars count too: better one that shows bars
         return round(steps), pixels, self.size_bytes, -self.video_id
 
 
@@ -89,6 +92,11 @@ class Duplicate:
     verified: bool | None
     matches: tuple[Match, ...]
     verdict: Decision | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether next to nothing would be lost with the file, or a person said that it matches."""
+        return self.coverage >= WHOLE or (self.verdict == "match" and not self.matches)
 
     def as_answer(self, shown_by: StoredVideo) -> SearchAnswer:
         """The same as what a query with the duplicate would give, for `write_answer`."""
@@ -126,11 +134,19 @@ class DuplicateGroup:
         return tuple(uri for video in videos for uri in (video.uri, *video.other_uris))
 
     @property
+    def num_spare(self) -> int:
+        """How many files show nothing that no other one shows."""
+        spare = sum(1 + len(one.video.other_uris) for one in self.duplicates if one.is_whole)
+        partly = sum(len(one.video.other_uris) for one in self.duplicates if not one.is_whole)
+        return len(self.kept.other_uris) + spare + partly
+
+    @property
     def spare_bytes(self) -> int:
-        """What all files but the one to keep take."""
-        videos = [self.kept, *(duplicate.video for duplicate in self.duplicates)]
-        total = sum(video.size_bytes * (1 + len(video.other_uris)) for video in videos)
-        return total - self.kept.size_bytes
+        """What these files take."""
+        total = self.kept.size_bytes * len(self.kept.other_uris)
+        for one in self.duplicates:
+            total += one.video.size_bytes * (len(one.video.other_uris) + one.is_whole)
+        return total
 
 
 def find_duplicates(
@@ -270,11 +286,12 @@ class _Comparing:
             for other, ranges in suggester.copies([View(embedding)]).items()
             if self._shows_more(other, video) and ranges[0].strength >= MATCH_STRENGTH
         }
+        whole = span_of(embedding)
         groups = {other for other in found if self.shown_by.get(other) not in found}
 
         def compare() -> Duplicate | None:
             told = [
-                _duplicate(video, other, (), embedding, decision)
+                _duplicate(video, other, (), whole, decision)
                 for other, decision in decided.items()
                 if decision == "match" and self._shows_more(other, video)
             ]
@@ -283,9 +300,9 @@ class _Comparing:
             try:
                 # Of a group the video that shows most stands for the others, as a rule.
                 for some in (groups, found.keys() - groups):
-                    matches = self._matches(video, {i: found[i] for i in some}, reader)
+                    matches = self._matches(video, {i: found[i] for i in some}, whole, reader)
                     for other, ranges in suggester.discounted(matches):
-                        told.append(_duplicate(video, other, ranges, embedding, decided.get(other)))
+                        told.append(_duplicate(video, other, ranges, whole, decided.get(other)))
                     enough = list(filter(self._is_enough, told))
                     if enough:
                         return min(enough, key=self._preference)
@@ -316,20 +333,22 @@ class _Comparing:
         self,
         video: StoredVideo,
         found: Mapping[int, Sequence[FoundRange]],
+        whole: TimeSpan | None,
         reader: FootageReader,
     ) -> Mapping[int, list[Match]]:
         """What frames say of the ranges that vectors suggest."""
         if not found:
             return {}
-        at_most = max_looks(video.info.duration_s or 0.0)
-        return judge(self._index, reader, path_of(video.uri), found, at_most=at_most).matches
+        at_most = max_looks(whole.duration_s if whole else 0.0)
+        path = path_of(video.uri)
+        return judge(self._index, reader, path, found, at_most=at_most, bounds=whole).matches
 
 
 def _duplicate(
     video: StoredVideo,
     other: int,
     matches: Sequence[Match],
-    embedding: VideoEmbedding,
+    whole: TimeSpan | None,
     decision: Decision | None,
 ) -> Duplicate:
     """What the ranges of a pair amount to, those that frames refute left out."""
@@ -338,7 +357,7 @@ def _duplicate(
         video,
         other,
         1.0 if decision == "match" else max((match.score for match in matches), default=0.0),
-        covered_share(matches, span_of(embedding)),
+        covered_share(matches, whole),
         matches[0].verified if matches else None,
         tuple(matches),
         decision,

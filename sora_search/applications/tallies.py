@@ -144,6 +144,23 @@ class Wrong:
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """A query for which no right video came first and as a copy.
+
+    Attributes:
+        query: The video it was made of.
+        edit: What was done to it.
+        rank: Of the first right video, from 1; 0 where there is none.
+        score: Of that video.
+    """
+
+    query: str
+    edit: str
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class BenchmarkReport:
     """All that is counted.
 
@@ -157,10 +174,12 @@ class BenchmarkReport:
         micro_average_precision: Of all answers to all queries in one list; None likewise.
         num_copies: Answers called a copy.
         copy_precision: Share of them that are right; None without any.
-        calibration_error: Expected error of the score of answers with ranges; None without any.
+        num_ranged: Answers with ranges.
+        calibration_error: Expected error of their score; None without any.
         calibration: By score: how many answers, their mean score and share of right ones.
         chance: Rank 1 of an answer in random order.
         worst: The wrong answers with the highest scores.
+        missed: The queries for which no right video came first and as a copy.
         median_s: Median seconds of a search.
         max_s: Seconds of the longest.
     """
@@ -173,10 +192,12 @@ class BenchmarkReport:
     micro_average_precision: float | None
     num_copies: int
     copy_precision: float | None
+    num_ranged: int
     calibration_error: float | None
     calibration: tuple[CalibrationBin, ...]
     chance: float
     worst: tuple[Wrong, ...]
+    missed: tuple[Missed, ...]
     median_s: float
     max_s: float
 
@@ -209,10 +230,16 @@ def tally(outcomes: Sequence[Outcome], *, num_videos: int, negative: str) -> Ben
         micro_average_precision=_precision(queries, outcomes) if queries else None,
         num_copies=len(copies),
         copy_precision=float(np.mean([a.is_right for a in copies])) if copies else None,
+        num_ranged=len(ranged),
         calibration_error=expected_calibration_error(scores, right) if ranged else None,
         calibration=tuple(calibration_bins(scores, right)),
         chance=1 / num_videos,
         worst=tuple(_worst(outcomes)),
+        missed=tuple(
+            Missed(outcome.name, outcome.edit, outcome.rank, outcome.score)
+            for outcome in queries
+            if outcome.rank != 1 or not outcome.is_copy
+        ),
         median_s=float(np.median(seconds)),
         max_s=float(np.max(seconds)),
     )

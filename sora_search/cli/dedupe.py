@@ -18,6 +18,7 @@ from sora_search.cli.options import (
     VerboseOption,
     load_shared,
     require_parent,
+    require_videos,
     require_writable,
     set_up_logging,
 )
@@ -30,7 +31,7 @@ from sora_search.cli.output import (
     to_object,
 )
 from sora_search.cli.progress import shown_progress
-from sora_search.datatypes import format_time
+from sora_search.datatypes import Progress, format_time
 from sora_search.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -108,8 +109,15 @@ def dedupe_command(
     settings = config.load(DedupeSettings, "dedupe", flags, path=config_file)
     _require_folder(save)
     duplicates: list[Duplicate] = []
-    interrupted = False
+    interrupted, num_compared = False, 0
+
+    def show(progress: Progress) -> None:
+        nonlocal num_compared
+        num_compared = progress.num_done
+        on_progress(progress)
+
     with ss.VideoIndex.open(shared.index, read_only=True) as video_index:
+        require_videos(video_index)
         videos = videos_with_files(video_index)
         num_gone = video_index.num_videos - len(videos)
         if num_gone and not quiet:
@@ -121,16 +129,22 @@ def dedupe_command(
                     videos,
                     min_score=settings.min_score,
                     min_coverage=settings.min_coverage,
-                    on_progress=on_progress,
+                    on_progress=show,
                 ):
                     duplicates.append(duplicate)
         except KeyboardInterrupt:
             interrupted = True
-            print_line("interrupted: what was found until then follows", error=True)
+            compared = f"{num_compared:,} of {len(videos):,} videos were compared"
+            print_line(f"interrupted: {compared}, what was found follows", error=True)
     groups = grouped(videos, duplicates)
     names = {video.video_id: _shown(video.uri) for video in videos}
     if as_json:
-        facts = {"interrupted": interrupted, "num_videos": len(videos), "num_left_out": num_gone}
+        facts = {
+            "interrupted": interrupted,
+            "num_videos": len(videos),
+            "num_compared": num_compared,
+            "num_left_out": num_gone,
+        }
         print_json({**facts, "groups": [_group_object(group) for group in groups]})
     else:
         for line in _lines(groups, names, len(videos)):
@@ -153,7 +167,7 @@ def _require_folder(save: Path | None) -> None:
 
 
 def _group_object(group: "DuplicateGroup") -> dict[str, object]:
-    return {**to_object(group), "spare_bytes": group.spare_bytes}
+    return {**to_object(group), "num_spare": group.num_spare, "spare_bytes": group.spare_bytes}
 
 
 def _lines(
@@ -161,13 +175,13 @@ def _lines(
 ) -> Iterator[Text]:
     """The groups for people, and what they come to."""
     for number, group in enumerate(groups, 1):
-        yield Text(f"group {number}: {_spare(len(group.uris) - 1, group.spare_bytes)}", "bold")
+        yield Text(f"group {number}: {_spare(group.num_spare, group.spare_bytes)}", "bold")
         yield Text(f"  keep   {_video_text(group.kept)}")
         yield from _equal_lines(group.kept)
         for duplicate in group.duplicates:
             yield from _duplicate_lines(duplicate, group, names)
         yield Text()
-    num_spare = sum(len(group.uris) - 1 for group in groups)
+    num_spare = sum(group.num_spare for group in groups)
     among = f"among {num_videos:,} video{'' if num_videos == 1 else 's'}"
     if not groups:
         yield Text(f"no duplicates {among}")
@@ -179,7 +193,7 @@ def _lines(
 
 def _spare(num_files: int, num_bytes: int) -> str:
     files = "1 file" if num_files == 1 else f"{num_files:,} files"
-    return f"{files} of {format_bytes(num_bytes)} could go"
+    return f"{files} could go ({format_bytes(num_bytes)})" if num_files else "none could go whole"
 
 
 def _duplicate_lines(
@@ -189,7 +203,9 @@ def _duplicate_lines(
     line.append(f"{duplicate.score:>5.3f}", style="green" if duplicate.verified else "")
     line.append(f"  {_video_text(duplicate.video)}")
     if duplicate.matches:
-        line.append(f"  {duplicate.coverage:.0%} of it shown")
+        line.append(
+            f"  {duplicate.coverage:.0%} of it shown", "" if duplicate.is_whole else "yellow"
+        )
     if duplicate.shown_by != group.kept.video_id:
         line.append(f" by {names[duplicate.shown_by]}")
     if duplicate.verdict is not None:

@@ -34,8 +34,11 @@ from sora_search.cli.progress import shown_progress
 from sora_search.errors import ConfigError, ExitCode, MediaError
 
 if TYPE_CHECKING:
-    from sora_search.applications.tallies import BenchmarkReport, EditTally
+    from sora_search.applications.tallies import BenchmarkReport, EditTally, Missed
     from sora_search.learning.metrics import CalibrationBin
+
+MAX_MISSED_LINES = 12
+"""Queries named for which nothing was found; a document names them all."""
 
 
 def evaluate_command(
@@ -190,10 +193,17 @@ def benchmark_lines(report: "BenchmarkReport") -> list[str]:
         f"negatives for which a video was called copy: {report.num_false} of"
         f" {report.num_negatives}",
         f"precision of copy {_number(report.copy_precision)} over {report.num_copies} answers",
-        f"expected calibration error of the score {_number(report.calibration_error)}",
+        f"expected calibration error of the score {_number(report.calibration_error)} over"
+        f" {report.num_ranged} answers with ranges",
     ]
     if report.calibration:
         lines += ["", *_calibration_lines(report.calibration)]
+    if report.missed:
+        lines += ["", "no right video first and called copy:"]
+        lines += [f"  {_missed_text(missed)}" for missed in report.missed[:MAX_MISSED_LINES]]
+        num_left = len(report.missed) - MAX_MISSED_LINES
+        if num_left > 0:
+            lines.append(f"  {num_left} more (--json names them)")
     if report.worst:
         lines += ["", "wrong answers with the highest scores:"]
         lines += [
@@ -237,6 +247,13 @@ def _edit_row(one: "EditTally") -> tuple[str, ...]:
         str(one.num_wrong),
         f"{one.cpu_ms:.0f}",
     )
+
+
+def _missed_text(missed: "Missed") -> str:
+    what = f"{missed.edit} of {missed.query}"
+    if missed.rank == 0:
+        return f"{what}: not found"
+    return f"{what}: the right one has rank {missed.rank}, score {missed.score:.3f}"
 
 
 def _number(value: float | None) -> str:

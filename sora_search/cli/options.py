@@ -7,13 +7,16 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sora_search import config
 from sora_search.cli.output import print_line, shown_paths
-from sora_search.errors import ConfigError
+from sora_search.errors import ConfigError, NotReadyError
+
+if TYPE_CHECKING:
+    from sora_search.index.video_index import VideoIndex
 
 Device = Literal["auto", "cpu", "cuda"]
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -133,6 +136,19 @@ def load_shared(
     if settings.index.exists() and not settings.index.is_dir():
         raise ConfigError(f"--index {str(settings.index)!r} is no folder: give the index's folder")
     return settings
+
+
+def require_videos(index: "VideoIndex") -> None:
+    """Refuse an index in which nothing can be found.
+
+    Raises:
+        NotReadyError: If it holds no video.
+    """
+    if index.num_videos == 0:
+        raise NotReadyError(
+            f"the index at {str(index.path)!r} holds no video yet: "
+            f"`sora-search index PATH --index {index.path}` adds some"
+        )
 
 
 def require_parent(save: Path) -> None:

@@ -203,7 +203,10 @@ def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bo
     for rank, result in enumerate(answer.results, start=1):
         line = Text(f"{rank:>4}  {result.score:>5.3f}  ")
         line.append(f"{result.kind:<7}", style="green" if result.kind == "copy" else "")
-        line.append(f"  {result.coverage:>6.0%}   {paths[result.uri]}")
+        # Who decided that both match did not say which seconds do.
+        is_known = result.matches or result.verdict != "match"
+        covered = f"{result.coverage:.0%}" if is_known else "-"
+        line.append(f"  {covered:>6}   {paths[result.uri]}")
         if result.missing:
             line.append("  (missing)", style="yellow")
         if result.verdict is not None:

@@ -25,6 +25,7 @@ from sora_search.cli.options import (
     parse_time,
     require_files,
     require_parent,
+    require_videos,
     require_writable,
     set_up_logging,
 )
@@ -42,7 +43,7 @@ from sora_search.cli.output import (
 )
 from sora_search.cli.progress import shown_progress
 from sora_search.datatypes import Progress
-from sora_search.errors import ConfigError, ExitCode, MediaError, NotReadyError
+from sora_search.errors import ConfigError, ExitCode, MediaError
 
 logger = logging.getLogger(__name__)
 
@@ -179,11 +180,7 @@ def query_command(
         num_videos, num_outdated = video_index.num_videos, video_index.num_outdated
         if num_outdated and not quiet:
             print_line(outdated_line(num_outdated, num_videos), error=True)
-        if num_videos == 0:
-            raise NotReadyError(
-                f"the index at {str(shared.index)!r} holds no video yet: "
-                f"`sora-search index PATH --index {shared.index}` adds some"
-            )
+        require_videos(video_index)
         encoder = ss.load_encoder(shared.model, device=shared.device)
         logger.info(
             "videos in %s: %d, looked through with %s",

@@ -30,7 +30,7 @@ from sora_search.retrieval.deciding import (
 )
 from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.placement import Placement
-from sora_search.retrieval.ranges import FoundRange, Spans, is_echo, once, spans_of
+from sora_search.retrieval.ranges import FoundRange, Spans, covered_share, is_echo, once, spans_of
 from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH, Sight, score_of_match
 from sora_search.retrieval.verification import verify_match
 from sora_search.retrieval.windows import Rectangle
@@ -57,6 +57,10 @@ MIN_LOOKS, S_A_LOOK, FURTHER_LOOKS = 6, 8.0, 30
 of many videos, one for each so many seconds; and so many more videos where a search that already
 looks closer has confirmed none: of sixteen copies that were missed on the suite `choose` the right
 video of two was among thirty of these and not among fifteen. This bounds the time of a search."""
+
+EXPLAINED = 0.9
+"""Share of the query from which on, once frames confirm it, only videos are looked at that vectors
+would tell by themselves: of the others hardly one is confirmed, and most looks are at them."""
 
 MOST_AROUND = 2.0
 """Where the picture that a window shows a part of is larger by so much, and what moves in the
@@ -98,10 +102,9 @@ class Judgment:
         """What is told of the videos whose frames were looked at."""
         return [match for i in self.looked_at for match in self.matches.get(i, ())]
 
-    @property
-    def is_any_confirmed(self) -> bool:
-        """Whether frames confirm a range of any video."""
-        return any(match.verified for told in self.matches.values() for match in told)
+    def confirmed(self) -> list[Match]:
+        """What frames confirm, of all videos."""
+        return [match for told in self.matches.values() for match in told if match.verified]
 
 
 def judge(
@@ -129,7 +132,7 @@ def judge(
         at_most: How many videos to look at, and how many ranges of each.
         further: How many more videos to look at while none is confirmed.
         insets: Parts of the query picture that may show something else than what is around them.
-        bounds: The part of the query that is searched; None for all of it.
+        bounds: The part of the query that is searched; None for a still picture.
         num_threads: How many videos to look at at a time; the answer is the same.
         on_progress: Told after each video looked at.
 
@@ -143,6 +146,9 @@ def judge(
     places = {video_id: place for place, video_id in enumerate(filter(files.get, files))}
     judgment = Judgment({}, [], set())
     num_looks = most = len(places)
+    num_strong = 1 + max(
+        (place for i, place in places.items() if found[i][0].strength >= MATCH_STRENGTH), default=-1
+    )
     num_standing = 0
 
     def look_at(video_id: int, place: int) -> Callable[[], list[Match]]:
@@ -159,7 +165,9 @@ def judge(
     looks = in_threads(starmap(look_at, places.items()), num_threads, on_interrupt=reader.interrupt)
     for video_id in order:
         place = places.get(video_id, most)
-        if place >= at_most and judgment.is_any_confirmed:
+        if place >= at_most and judgment.confirmed():
+            num_looks = min(num_looks, place)
+        if place >= num_strong and covered_share(judgment.confirmed(), bounds) >= EXPLAINED:
             num_looks = min(num_looks, place)
         if video_id in files and files[video_id] is None:
             matches = list(_on_trust(found[video_id], "its file is gone", "unseen"))

@@ -79,6 +79,7 @@ def test_what_a_longer_video_shows_is_grouped_beneath_it_with_its_seconds(index)
     assert span is not None
     assert (span.start_s, span.end_s) == pytest.approx((5.0, 9.0), abs=0.15)
     sizes = {uri: path_of(uri).stat().st_size for uri in group.uris}
+    assert group.num_spare == 3
     assert group.spare_bytes == sum(sizes.values()) - sizes[group.kept.uri]
 
 
@@ -88,6 +89,8 @@ def test_what_covers_less_is_none_unless_less_is_asked_for(index):
     assert ["shared", "other"] in names(found)
     (other,) = next(group for group in found if stem(group.kept.uri) == "shared").duplicates
     assert other.coverage == pytest.approx(3 / 8, abs=0.04)
+    group = next(group for group in found if stem(group.kept.uri) == "shared")
+    assert (group.num_spare, group.spare_bytes) == (0, 0)  # most of it is nowhere else
 
 
 def test_no_match_parts_two_videos_whichever_was_the_query(index, made):

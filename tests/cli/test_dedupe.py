@@ -17,13 +17,13 @@ def test_dedupe_lists_groups_and_draws_them(place):
     result = sora_search("dedupe", "--save", "pictures")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("group 1: 2 files of ")
+    assert lines[0].startswith("group 1: 2 files could go (")
     assert lines[1].startswith("  keep   videos/again.mp4  (")
     assert lines[2] == "  equal  videos/mixed.mp4"
     assert "clip.mp4  (" in lines[3]
     assert "of it shown" in lines[3]
     assert "verified: " in lines[4]
-    assert lines[-1].startswith("1 group among 4 videos: 2 files of ")
+    assert lines[-1].startswith("1 group among 4 videos: 2 files could go (")
     assert result.stderr == "pictures in pictures: 1\n"
     with Image.open("pictures/001-01-clip.jpg") as picture:
         assert picture.size[0] > 300
@@ -61,6 +61,12 @@ def test_dedupe_refuses_what_cannot_be(indexed, tmp_path):
     assert "--min-coverage must be between 0 and 1" in much.stderr
     none = sora_search("dedupe", "--index", tmp_path / "none")
     assert none.exit_code == 4
+    empty = tmp_path / "videos"
+    empty.mkdir()
+    assert sora_search("index", empty, "--index", tmp_path / "empty").exit_code == 0
+    nothing = sora_search("dedupe", "--index", tmp_path / "empty")
+    assert nothing.exit_code == 4
+    assert "holds no video yet" in nothing.stderr
 
 
 def test_ctrl_c_prints_what_was_found_until_then(place, monkeypatch):
@@ -81,7 +87,7 @@ def test_ctrl_c_prints_what_was_found_until_then(place, monkeypatch):
     monkeypatch.setattr(deduplication, "num_cores", lambda: 1)
     result = sora_search("dedupe", "--json")
     assert result.exit_code == 130
-    assert result.stderr == "interrupted: what was found until then follows\n"
+    assert result.stderr == "interrupted: 5 of 6 videos were compared, what was found follows\n"
     document = json.loads(result.stdout)
     assert document["interrupted"] is True
     (group,) = document["groups"]

@@ -56,7 +56,7 @@ def test_match_makes_a_copy_of_what_was_not_found(indexed):
     assert (card["coverage"], card["verified"], card["matches"]) == (0.0, None, [])
     assert found["mixed"]["verdict"] is None
     line = sora_search("query", "clip.mp4").stdout.splitlines()[1]
-    assert line == "   1  1.000  copy         0%   videos/card.mp4  (verdict: match)"
+    assert line == "   1  1.000  copy          -   videos/card.mp4  (verdict: match)"
 
 
 def test_a_verdict_is_printed_with_who_and_when(indexed):

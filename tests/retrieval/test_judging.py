@@ -22,7 +22,7 @@ from sora_search.retrieval.deciding import Verification
 from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.judging import judge, max_looks
 from sora_search.retrieval.ranges import MOST_RANGES, FoundRange, without_echoes
-from sora_search.retrieval.scoring import COPY_SCORE
+from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH
 from sora_search.retrieval.windows import Rectangle
 
 
@@ -135,10 +135,24 @@ def test_while_none_is_confirmed_further_videos_are_looked_at(
     ranges = {i: [found((1, 3), (1, 3), 0.9 - 0.1 * place)] for place, i in enumerate(ids)}
     judged = judge(library.index, FootageReader(), path, ranges, at_most=1, further=further)
     assert len(looks) == num_looks
-    assert judged.is_any_confirmed == (num_looks == 3)
+    assert bool(judged.confirmed()) == (num_looks == 3)
     assert judged.matches[ids[3]][0].evidence is not None
     reason = judged.matches[ids[3]][0].evidence.reason
     assert reason == f"not among the {num_looks} looked at"
+
+
+@pytest.mark.parametrize(("bounds", "num_looks"), [(TimeSpan(1, 3), 2), (TimeSpan(0, 99), 3)])
+def test_what_vectors_hardly_suggest_is_looked_at_until_all_of_the_query_is_confirmed(
+    library: Library, bounds: TimeSpan, num_looks: int
+) -> None:
+    path = library.folder / "long-0.mkv"
+    names = ["long-0", "long-1", "short-0"]
+    ids = [library.index.find((library.folder / f"{n}.mkv").as_uri()).video_id for n in names]
+    strengths = zip(ids, (0.9, MATCH_STRENGTH, 0.3), strict=True)
+    ranges = {i: [found((1, 3), (1, 3), strength)] for i, strength in strengths}
+    judged = judge(library.index, FootageReader(), path, ranges, bounds=bounds)
+    assert judged.confirmed()
+    assert judged.looked_at == set(ids[:num_looks])
 
 
 @pytest.mark.parametrize("num_threads", [2, 5])
@@ -173,7 +187,7 @@ def test_videos_named_first_are_looked_at_before_stronger_ones(library: Library)
         library.index, FootageReader(), path, ranges, first=[ids[1]], at_most=1, further=3
     )
     assert judged.looked_at == {ids[1]}
-    assert judged.is_any_confirmed
+    assert judged.confirmed()
 
 
 def test_tasks_are_begun_in_order_and_no_more_than_asked_for() -> None:
@@ -224,7 +238,7 @@ def test_what_is_not_looked_at_is_trusted_where_most_looks_confirmed(
     )
     ranges = {first: [found((1, 3), (1, 3), 0.95)], unseen: [found((1, 3), (1, 3), 0.9)]}
     judged = judge(library.index, FootageReader(), path, ranges, at_most=1)
-    assert judged.is_any_confirmed == is_trusted
+    assert bool(judged.confirmed()) == is_trusted
     [match] = judged.matches[unseen]
     assert match.verified is None
     assert (match.score >= COPY_SCORE) == is_trusted
