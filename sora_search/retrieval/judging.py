@@ -16,6 +16,8 @@ from itertools import starmap
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from sora_search.datatypes import Evidence, Match, OnProgress, Progress, TimeSpan
 from sora_search.errors import MediaError, VideoNotIndexedError
 from sora_search.index.video_index import VideoIndex
@@ -24,6 +26,7 @@ from sora_search.retrieval.deciding import (
     CLEAR_CONTRAST_APPEARANCE,
     LIKELY_MOTION,
     SCENE_APPEARANCE,
+    SHORT_MOTION,
     SURE_CONTRAST,
     SURE_MOTION,
     Verification,
@@ -32,6 +35,7 @@ from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.ranges import FoundRange, Spans, covered_share, is_echo, once, spans_of
 from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH, Sight, score_of_match
+from sora_search.retrieval.synchrony import Clock
 from sora_search.retrieval.verification import verify_match
 from sora_search.retrieval.windows import Rectangle
 
@@ -70,6 +74,9 @@ whole by .5 (17; a negative of the suite `report`); a blend by .63 (32) and .54 
 
 MAX_THREADS = 6
 """Videos that are looked at at a time: as many as most searches look at."""
+
+IN_LINE_S = 0.3
+"""Ranges whose moments are paired alike but for so much are parts of one."""
 
 ANYWHERE = TimeSpan(0.0, 1e9)
 """Of an indexed video. Of eight clips of two indexed videos, one inside the other, the outer one
@@ -116,6 +123,7 @@ def judge(
     first: Collection[int] = (),
     at_most: int = MIN_LOOKS,
     further: int = 0,
+    is_thorough: bool = False,
     insets: Sequence[Rectangle] = (),
     bounds: TimeSpan | None = None,
     num_threads: int = 1,
@@ -131,6 +139,7 @@ def judge(
         first: Videos to look at before all others, whatever their strength.
         at_most: How many videos to look at, and how many ranges of each.
         further: How many more videos to look at while none is confirmed.
+        is_thorough: Look at what vectors hardly suggest even if all of the query is confirmed.
         insets: Parts of the query picture that may show something else than what is around them.
         bounds: The part of the query that is searched; None for a still picture.
         num_threads: How many videos to look at at a time; the answer is the same.
@@ -167,7 +176,8 @@ def judge(
         place = places.get(video_id, most)
         if place >= at_most and judgment.confirmed():
             num_looks = min(num_looks, place)
-        if place >= num_strong and covered_share(judgment.confirmed(), bounds) >= EXPLAINED:
+        is_weak = place >= num_strong and not is_thorough
+        if is_weak and covered_share(judgment.confirmed(), bounds) >= EXPLAINED:
             num_looks = min(num_looks, place)
         if video_id in files and files[video_id] is None:
             matches = list(_on_trust(found[video_id], "its file is gone", "unseen"))
@@ -334,19 +344,19 @@ class _Pair:
         halves: Sequence[Spans]
         whole, *halves = found.span.diagonals or (ranges,)
         seen = self._verify(found, whole, within if found.span.diagonals else None)
-        parts: list[Verification] = []
+        parts: list[_Part] = []
         if seen.appearance >= SCENE_APPEARANCE and not _is_confirmed(seen, whole):
             # The same scene, in another order, or again and again.
             if not halves and (seen.is_same is not False or seen.contrast >= SURE_CONTRAST):
                 halves = _halves(whole)
-            tried = [self._verify(found, half, within) for half in halves]
-            parts = [part for part in tried if part.is_same and _is_better(part, seen)]
+            found_parts = self._parts(found, halves, within)
+            parts = [part for part in found_parts if _is_better(part.seen, seen)]
         if not parts and not seen.is_same:
-            tried = [self._verify(found, spans) for spans in found.span.outstanding]
-            parts = [part for part in tried if part.is_same]
+            tried = [_Part(spans, self._verify(found, spans)) for spans in found.span.outstanding]
+            parts = [part for part in tried if part.seen.is_same]
         if parts:
             parts += list(self._rest(found, parts))
-            yield from (match_of(ranges, found.strength, part) for part in parts)
+            yield from (match_of(ranges, found.strength, seen) for seen in _apart(parts))
             return
         is_open = not seen.is_same and not self._confirmed
         if is_open and found.window is None and seen.motion is not None:
@@ -370,17 +380,34 @@ class _Pair:
                 return seen
         return None
 
-    def _rest(self, found: FoundRange, parts: Sequence[Verification]) -> Iterator[Verification]:
+    def _parts(
+        self, found: FoundRange, halves: Sequence[Spans], within: TimeSpan | None
+    ) -> Iterator["_Part"]:
+        """What frames confirm of the halves of a range, anywhere in it, and if need be of theirs.
+
+        A half of three seconds may hold the end of one repetition and the beginning of the next.
+        """
+        for half in halves:
+            part = self._verify(found, half, within)
+            if part.is_same:
+                yield _Part(half, part)
+            elif part.is_same is None and part.motion is not None:
+                for quarter in _halves(half):
+                    again = self._verify(found, quarter, within, known=part.placement)
+                    if again.is_same and (again.motion or 0.0) >= SHORT_MOTION:
+                        yield _Part(quarter, again)
+
+    def _rest(self, found: FoundRange, parts: Sequence["_Part"]) -> Iterator["_Part"]:
         """What frames confirm of the seconds of a range that its confirmed parts leave."""
         within = found.span.column_span
         if found.span.row_span is None or within is None:
             return
-        spans = [part.match.query_span for part in parts if part.match]
+        spans = [part.seen.match.query_span for part in parts if part.seen.match]
         for span in _left_of(found.span.row_span, [span for span in spans if span]):
             rest = span, _in_the_middle(within, span.duration_s)
-            part = self._verify(found, rest, within, known=parts[0].placement)
+            part = self._verify(found, rest, within, known=parts[0].seen.placement)
             if part.is_same:
-                yield part
+                yield _Part(rest, part)
 
     def _verify(
         self,
@@ -411,6 +438,69 @@ class _Pair:
         if seen.is_same and seen.placement and seen.match and seen.match.query_span:
             self._confirmed.append((found.window, seen.match.query_span, seen.placement))
         return seen
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some seconds of a range that were looked at alone, and what was seen of them."""
+
+    spans: Spans
+    seen: Verification
+
+    def confirmed_span(self) -> TimeSpan | None:
+        """The seconds of the query that were looked at and confirmed."""
+        match, looked_at = self.seen.match, self.spans[0]
+        if match is None or match.query_span is None or looked_at is None:
+            return None
+        start_s = max(match.query_span.start_s, looked_at.start_s)
+        end_s = min(match.query_span.end_s, looked_at.end_s)
+        return TimeSpan(start_s, end_s) if start_s < end_s else None
+
+
+def _apart(parts: Sequence[_Part]) -> Iterator[Verification]:
+    """What was seen of parts, none of which reaches into seconds in which another was confirmed.
+
+    From a confirmed part on frames are followed outwards; a movement that is done again and again
+    agrees there as well, a repetition away.
+    """
+    for part in parts:
+        match, looked_at = part.seen.match, part.spans[0]
+        if match is None or match.query_span is None or looked_at is None:
+            yield part.seen
+            continue
+        start_s, end_s = match.query_span.start_s, match.query_span.end_s
+        for other in parts:
+            theirs = other.confirmed_span()
+            if theirs is None or other.seen.match is None or _is_in_line(other.seen.match, match):
+                continue
+            if theirs.middle_s < looked_at.middle_s:
+                start_s = max(start_s, min(theirs.end_s, looked_at.start_s))
+            else:
+                end_s = min(end_s, max(theirs.start_s, looked_at.end_s))
+        if start_s < end_s:
+            yield replace(part.seen, match=_cut(match, TimeSpan(start_s, end_s)))
+
+
+def _is_in_line(match: Match, other: Match) -> bool:
+    """Whether two ranges pair the same moments."""
+    if match.query_span is None or match.video_span is None:
+        return False
+    there_s = _line_of(other)(np.array([match.query_span.middle_s]))[0]
+    return bool(abs(there_s - match.video_span.middle_s) < IN_LINE_S)
+
+
+def _line_of(match: Match) -> Clock:
+    """The line of time of a match of two videos."""
+    assert match.query_span is not None
+    assert match.video_span is not None
+    speed = match.video_span.duration_s / match.query_span.duration_s
+    return Clock(match.query_span.middle_s, match.video_span.middle_s, speed)
+
+
+def _cut(match: Match, span: TimeSpan) -> Match:
+    """Of a match of two videos what lies in a span of the query."""
+    start_s, end_s = _line_of(match)(np.array([span.start_s, span.end_s]))
+    return replace(match, query_span=span, video_span=TimeSpan(float(start_s), float(end_s)))
 
 
 def _is_in_doubt(seen: Verification, window: Rectangle) -> bool:

@@ -47,10 +47,10 @@ from sora_search.retrieval.judging import (
     max_looks,
 )
 from sora_search.retrieval.ranges import covered_share, span_of
-from sora_search.retrieval.scoring import WEIGHTS, Weights, kind_of
+from sora_search.retrieval.scoring import MATCH_STRENGTH, WEIGHTS, Weights, kind_of
 from sora_search.retrieval.suggesting import Suggester
-from sora_search.retrieval.views import View, closer_views, window_views
-from sora_search.retrieval.windows import Rectangle
+from sora_search.retrieval.views import View, closer_views, part_views, window_views
+from sora_search.retrieval.windows import Rectangle, around
 from sora_search.sora.encoder import FileEncoder, embed_video
 
 FOUND_SCORE = 0.3
@@ -62,6 +62,11 @@ MAX_REJECTIONS = 20
 
 MAX_INSETS, MAX_INSET_AREA = 2, 0.4
 """Rectangles that may be hidden; with a larger share of the picture too little is left around."""
+
+MAX_PARTS, MIN_PART_SIDE, MAX_PART_KNOWN = 2, 0.3, 0.3
+"""So many parts of the picture beside what is confirmed are searched on their own, where their
+sides are such a share of the picture's at least and no more of them is explained: of two videos on
+one screen one may have no edge by which its rectangle is found."""
 
 
 def search(
@@ -133,6 +138,8 @@ def search(
         FootageReader(),
         query,
         at_most=max_looks(bounds.duration_s if bounds else 0.0),
+        # A video of the index explains itself; who asks for it wants to know of others.
+        is_thorough=_is_indexed(index, query),
         insets=insets,
         bounds=bounds,
         num_threads=min(MAX_THREADS, num_cores()),
@@ -145,6 +152,16 @@ def search(
         for video_id, nearest in alike.items():
             closer[video_id] = [*nearest, *closer.get(video_id, ())]
         again = look_at(closer, first=alike, further=FURTHER_LOOKS)
+        judged = _with_closer(judged, again)
+    if parts := _unexplained(judged.confirmed()):
+        beside = suggester.copies(part_views(query, encoder, parts, span=span))
+        again = look_at(
+            {
+                video_id: ranges
+                for video_id, ranges in beside.items()
+                if video_id not in judged.matches and ranges[0].strength >= MATCH_STRENGTH
+            }
+        )
         judged = _with_closer(judged, again)
     found = _found_videos(suggester, judged, embedding, weights, decisions)
     shown = [video for video in found.values() if video.score >= min_score and video.score > 0]
@@ -188,6 +205,20 @@ def _is_inset(window: Rectangle) -> bool:
     return not window.is_moving and window.width * window.height <= MAX_INSET_AREA
 
 
+def _unexplained(confirmed: Sequence[Match]) -> list[Rectangle]:
+    """Parts of the query picture beside what frames confirm, large enough to show other footage."""
+    edits = [match.evidence.edit for match in confirmed if match.evidence]
+    known = [Rectangle(*edit.rectangle) for edit in edits if edit]
+    standing = [Rectangle(*edit.rectangle) for edit in edits if edit and not edit.is_moving]
+    parts: list[Rectangle] = []
+    for rectangle in standing:
+        for part in around(rectangle, min_side=MIN_PART_SIDE):
+            area = part.width * part.height
+            if all(part.shared_area(other) < MAX_PART_KNOWN * area for other in (*known, *parts)):
+                parts.append(part)
+    return parts[:MAX_PARTS]
+
+
 def _is_found(match: Match) -> bool:
     """Whether frames leave so little doubt that looking more closely would find nothing better."""
     return match.verified is not False and match.score >= FOUND_SCORE
@@ -210,6 +241,12 @@ def _with_closer(judged: Judgment, closer: Judgment) -> Judgment:
 
 def _best_score(matches: Iterable[Match]) -> float:
     return max((match.score for match in matches), default=-1.0)
+
+
+def _is_indexed(index: VideoIndex, query: Path | str) -> bool:
+    with suppress(VideoNotIndexedError):
+        return bool(index.find(uri_of(query)))
+    return False
 
 
 def _own_video_ids(index: VideoIndex, query: Path | str) -> frozenset[int]:

@@ -6,7 +6,7 @@ whole picture is embedded by `sora.encoder.embed_video`; the other views come fr
 A long query is read in pieces, so memory stays flat.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -68,6 +68,24 @@ def window_views(
             *find_circles(small),
         ):
             yield piece.view(encoder, window)
+
+
+def part_views(
+    path: Path | str,
+    encoder: FileEncoder,
+    parts: Sequence[Rectangle],
+    *,
+    span: TimeSpan | None = None,
+) -> Iterator[View]:
+    """Some parts of the picture, each as a view.
+
+    Raises:
+        MediaError: If nothing of the query can be decoded.
+        ValueError: If `span` starts after the end.
+    """
+    for piece in _pieces(path, encoder, span):
+        for part in parts:
+            yield piece.view(encoder, part)
 
 
 def closer_views(

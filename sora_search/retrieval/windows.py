@@ -51,12 +51,32 @@ class Rectangle:
         inside = places - (self.left, self.top)
         return np.asarray(((inside >= 0) & (inside <= (self.width, self.height))).all(axis=1))
 
-    def iou(self, other: "Rectangle") -> float:
-        """The area that both cover, divided by what they cover together; 0 to 1."""
+    def shared_area(self, other: "Rectangle") -> float:
+        """The area that both cover, as a share of the picture."""
         width = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
         height = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
-        shared = max(0.0, width) * max(0.0, height)
+        return max(0.0, width) * max(0.0, height)
+
+    def iou(self, other: "Rectangle") -> float:
+        """The area that both cover, divided by what they cover together; 0 to 1."""
+        shared = self.shared_area(other)
         return shared / (self.width * self.height + other.width * other.height - shared)
+
+
+def around(rectangle: Rectangle, *, min_side: float) -> list[Rectangle]:
+    """The parts of the picture left of a rectangle, right of it, above and below, largest first.
+
+    Those are left out of which a side is less than `min_side` of the picture's.
+    """
+    right, bottom = rectangle.left + rectangle.width, rectangle.top + rectangle.height
+    strips = [
+        (0.0, 0.0, rectangle.left, 1.0),
+        (right, 0.0, 1.0 - right, 1.0),
+        (0.0, 0.0, 1.0, rectangle.top),
+        (0.0, bottom, 1.0, 1.0 - bottom),
+    ]
+    large = [strip for strip in strips if min(strip[2:]) >= min_side]
+    return [Rectangle(*strip) for strip in sorted(large, key=lambda strip: -strip[2] * strip[3])]
 
 
 def pyramid() -> list[Rectangle]:

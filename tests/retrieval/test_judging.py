@@ -20,7 +20,7 @@ from sora_search.retrieval import judging
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.deciding import Verification
 from sora_search.retrieval.footage import FootageReader, Sides
-from sora_search.retrieval.judging import judge, max_looks
+from sora_search.retrieval.judging import _apart, _Part, judge, max_looks
 from sora_search.retrieval.ranges import MOST_RANGES, FoundRange, without_echoes
 from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH
 from sora_search.retrieval.windows import Rectangle
@@ -153,6 +153,8 @@ def test_what_vectors_hardly_suggest_is_looked_at_until_all_of_the_query_is_conf
     judged = judge(library.index, FootageReader(), path, ranges, bounds=bounds)
     assert judged.confirmed()
     assert judged.looked_at == set(ids[:num_looks])
+    thorough = judge(library.index, FootageReader(), path, ranges, bounds=bounds, is_thorough=True)
+    assert thorough.looked_at == set(ids)
 
 
 @pytest.mark.parametrize("num_threads", [2, 5])
@@ -436,3 +438,21 @@ def test_what_stands_out_in_a_window_must_move_alike_around_it_too(
     monkeypatch.setattr(judging, "verify_match", nearly_the_same)
     [match] = looked_at(query, video, quarter)
     assert bool(match.verified) == (not is_take or motion > 0.8)
+
+
+def part_of(looked_at: tuple[float, float], query: tuple[float, float], start_s: float) -> _Part:
+    """A part of which more was confirmed than was looked at, at the speed 1."""
+    video = TimeSpan(start_s, start_s + query[1] - query[0])
+    match = Match(TimeSpan(*query), video, 0.9)
+    return _Part((TimeSpan(*looked_at), None), Verification(True, match=match))
+
+
+def test_parts_do_not_reach_into_what_another_one_confirms() -> None:
+    first, second = part_of((0, 4), (0, 4.5), 3.0), part_of((4, 8), (3.5, 8), 2.5)
+    cut = [(seen.match.query_span, seen.match.video_span) for seen in _apart([first, second])]  # type: ignore[union-attr]
+    assert cut == [(TimeSpan(0, 4), TimeSpan(3, 7)), (TimeSpan(4, 8), TimeSpan(3, 7))]
+
+
+def test_parts_of_one_range_stay_as_long_as_they_are() -> None:
+    first, second = part_of((0, 4), (0, 8), 3.0), part_of((4, 8), (0.5, 8), 3.5)
+    assert list(_apart([first, second])) == [first.seen, second.seen]

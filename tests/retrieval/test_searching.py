@@ -26,6 +26,8 @@ from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.searching import search
 from sora_search.retrieval.suggesting import Suggester
 from sora_search.retrieval.timeline import Timeline
+from sora_search.retrieval.views import part_views
+from sora_search.retrieval.windows import Rectangle
 
 
 def assert_near(span: TimeSpan | None, start_s: float, end_s: float, within_s: float) -> None:
@@ -425,3 +427,25 @@ def test_in_one_scene_what_stands_out_is_told_beside_the_longest_line(
         truth = min(halves, key=lambda half: abs(half[0].start_s - spans[0].start_s))
         for span, true in zip(spans, truth, strict=True):
             assert_near(span, true.start_s, true.end_s, 0.6)
+
+
+def test_beside_a_video_that_fills_a_part_of_the_screen_another_one_is_looked_for(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, right = (library.clips[name].frames[100:180] for name in ("long-0", "long-1"))
+    path = written(tmp_path / "query.mkv", Clip(np.concatenate([left, right], axis=2), 10))
+    # The rectangle of one of them is found, that of the other is not.
+    half = [Rectangle(0.0, 0.0, 0.5, 1.0)]
+    monkeypatch.setattr(
+        searching,
+        "window_views",
+        lambda query, encoder, *, span: part_views(query, encoder, half, span=span),
+    )
+    answer = library.ask(path, min_score=0.5)
+    assert {result.uri for result in answer.results} == {
+        library.uri("long-0"),
+        library.uri("long-1"),
+    }
+    for result in answer.results:
+        assert result.verified
+        assert_near(result.matches[0].video_span, 10, 18, 0.2)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sora_search.media.clips import Pictures
-from sora_search.retrieval.windows import Rectangle, cut_window, pyramid
+from sora_search.retrieval.windows import Rectangle, around, cut_window, pyramid
 
 
 def noise(num_frames: int) -> Pictures:
@@ -121,3 +121,14 @@ def test_a_part_between_two_pixels_is_mixed_of_both() -> None:
     part = Rectangle(0.225, 0.0, 0.5, 0.5, drift=(0.01, 0.0))
     cut = cut_window(frames, np.zeros(1), part, (10, 10))
     assert cut[0, 0, :, 0].tolist() == [0] * 5 + [100] + [200] * 4
+
+
+def test_around_a_rectangle_are_strips_as_long_as_the_picture_largest_first() -> None:
+    right_half = Rectangle(0.5, 0.0, 0.5, 1.0)
+    assert around(right_half, min_side=0.3) == [Rectangle(0.0, 0.0, 0.5, 1.0)]
+    inset = Rectangle(0.1, 0.5, 0.25, 0.25)
+    assert around(inset, min_side=0.3) == [
+        Rectangle(0.35, 0.0, 0.65, 1.0),
+        Rectangle(0.0, 0.0, 1.0, 0.5),
+    ]
+    assert around(Rectangle(0.0, 0.0, 1.0, 1.0), min_side=0.3) == []
