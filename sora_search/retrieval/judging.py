@@ -499,8 +499,9 @@ def _line_of(match: Match) -> Clock:
 
 def _cut(match: Match, span: TimeSpan) -> Match:
     """Of a match of two videos what lies in a span of the query."""
-    start_s, end_s = _line_of(match)(np.array([span.start_s, span.end_s]))
-    return replace(match, query_span=span, video_span=TimeSpan(float(start_s), float(end_s)))
+    start_s, end_s = _line_of(match)(np.array([span.start_s, span.end_s])).tolist()
+    # Rounding may lead to just before the first frame.
+    return replace(match, query_span=span, video_span=TimeSpan(max(0.0, start_s), end_s))
 
 
 def _is_in_doubt(seen: Verification, window: Rectangle) -> bool:

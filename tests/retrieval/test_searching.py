@@ -432,7 +432,8 @@ def test_in_one_scene_what_stands_out_is_told_beside_the_longest_line(
 def test_beside_a_video_that_fills_a_part_of_the_screen_another_one_is_looked_for(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left, right = (library.clips[name].frames[100:180] for name in ("long-0", "long-1"))
+    pieces = (library.clips[name].frames[100:180] for name in ("long-0", "long-1"))
+    left, right = (piece.repeat(2, axis=1).repeat(2, axis=2) for piece in pieces)
     path = written(tmp_path / "query.mkv", Clip(np.concatenate([left, right], axis=2), 10))
     # The rectangle of one of them is found, that of the other is not.
     half = [Rectangle(0.0, 0.0, 0.5, 1.0)]
