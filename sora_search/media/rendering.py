@@ -84,7 +84,7 @@ def write_side_by_side(
 
 
 def draw_alignment(
-    ranges: Sequence[tuple[TimeSpan, TimeSpan, bool]],
+    ranges: Sequence[tuple[TimeSpan, TimeSpan, bool | None]],
     whole: tuple[float, float],
     *,
     side: int = 240,
@@ -93,7 +93,8 @@ def draw_alignment(
 
     Args:
         ranges: What may be the same footage in the first video (to the right) and in the second
-            (upwards), and whether it is not refuted; a refuted one is drawn thin and gray.
+            (upwards), and whether frames confirm it (a thick line), refute it (a gray one), or
+            do not tell (None: a thin one).
         whole: How many seconds both last.
         side: Of the square picture, in pixels.
 
@@ -110,9 +111,11 @@ def draw_alignment(
         across = left + (right - left) * min(1.0, first_s / whole[0])
         return across, bottom - (bottom - top) * min(1.0, second_s / whole[1])
 
-    for first, second, may_be in sorted(ranges, key=lambda one: one[2]):
+    for first, second, verified in sorted(
+        ranges, key=lambda one: (one[2] is not False, bool(one[2]))
+    ):
         line = place(first.start_s, second.start_s), place(first.end_s, second.end_s)
-        pen.line(line, fill=_MARK if may_be else _FAINT, width=4 if may_be else 1)
+        pen.line(line, fill=_FAINT if verified is False else _MARK, width=4 if verified else 1)
     for anchor, spot, time_s in (
         ("lt", (left, bottom + 4), 0.0),
         ("rt", (right, bottom + 4), whole[0]),

@@ -154,6 +154,7 @@ def judge(
     files = _files_of(index, order, at_most + further)
     places = {video_id: place for place, video_id in enumerate(filter(files.get, files))}
     judgment = Judgment({}, [], set())
+    phase = "looking closer" if further else "looking"
     num_looks = most = len(places)
     num_strong = 1 + max(
         (place for i, place in places.items() if found[i][0].strength >= MATCH_STRENGTH), default=-1
@@ -203,9 +204,9 @@ def judge(
             if not any(is_echo(spans_of(match), spans_of(other)) for other in told)
         )
         if on_progress is not None and place < num_looks:
-            on_progress(Progress("looking", place + 1, most))
+            on_progress(Progress(phase, place + 1, most))
     if on_progress is not None and num_looks < most:
-        on_progress(Progress("looking", num_looks, num_looks))
+        on_progress(Progress(phase, num_looks, num_looks))
     return judgment
 
 

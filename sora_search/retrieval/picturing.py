@@ -202,7 +202,7 @@ def _alignment_rows(answer: SearchAnswer) -> list[PictureRow]:
     cells = []
     for place, result in enumerate(answer.results[:FRAMES_A_RANGE], 1):
         ranges = [
-            (match.query_span, match.video_span, match.verified is not False)
+            (match.query_span, match.video_span, match.verified)
             for match in result.matches
             if match.query_span and match.video_span
         ]
@@ -214,7 +214,8 @@ def _alignment_rows(answer: SearchAnswer) -> list[PictureRow]:
             whole_s = max(duration_s or 0.0, *(video.end_s for _, video, _ in ranges))
             picture = draw_alignment(ranges, (answer.query.duration_s, whole_s), side=CELL_SIDE)
             cells.append((f"{place}.  {path_of(result.uri).name}", picture))
-    label = "seconds of the query (to the right) and of each video (upwards; gray: frames differ)"
+    label = "seconds of the query (to the right) and of each video (upwards)"
+    label += "; thin: not verified, gray: frames differ"
     return [PictureRow(label, cells)] if cells else []
 
 

@@ -191,3 +191,12 @@ def test_a_refuted_range_is_drawn_in_gray():
     drawn = refuted[(refuted != empty).any(axis=2)]
     assert len(drawn) > 50
     assert np.ptp(drawn, axis=1).max() < 15
+
+
+def test_what_frames_do_not_tell_is_drawn_thinner_than_what_they_confirm():
+    span = TimeSpan(2.5, 7.5)
+    areas = {}
+    for verified in (True, None):
+        picture = draw_alignment([(span, span, verified)], (10.0, 10.0), side=200).astype(int)
+        areas[verified] = (picture[..., 1] - picture[..., 0] > 80).sum()
+    assert 0 < areas[None] < areas[True] / 2
