@@ -67,6 +67,11 @@ def is_echo(spans: Spans, others: Spans) -> bool:
     )
 
 
+def is_part(span: TimeSpan, other: TimeSpan) -> bool:
+    """Whether half of a span or more lies in another one."""
+    return span.overlap_s(other) >= span.duration_s / 2
+
+
 def span_of(embedding: VideoEmbedding) -> TimeSpan | None:
     """What was embedded, from its start to its end; None for a still picture."""
     first, last = embedding.spans[0], embedding.spans[-1]

@@ -45,7 +45,7 @@ from sora_search.cli.evaluation import benchmark_lines
 from sora_search.index.video_index import VideoIndex
 from sora_search.learning.copies import FrameRequest, originals, same_footage
 from sora_search.learning.datasets import Clip
-from sora_search.retrieval import judging, searching, verification
+from sora_search.retrieval import looking, searching, verification
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def without_closer() -> None:
 
 
 def without_frames() -> None:
-    judging._Pair.look_at = lambda pair, ranges, *limits: judging._on_trust(
+    looking.Pair.look_at = lambda pair, ranges, *limits: looking.on_trust(
         ranges, "frames were not looked at", "unseen"
     )
 

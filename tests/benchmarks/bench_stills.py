@@ -23,7 +23,7 @@ from sora_search.errors import MediaError
 from sora_search.media.editing import generator_of, read_clip
 from sora_search.media.probing import has_video_name
 from sora_search.media.writing import write_video
-from sora_search.retrieval import judging
+from sora_search.retrieval import looking
 from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.scoring import COPY_SCORE
 from sora_search.retrieval.verification import verify_match
@@ -80,7 +80,7 @@ def outcomes(path: Path, num_stills: int, folder: Path) -> Iterator[tuple[str, s
                 cv2.imwrite(str(still), edit(clip.frames[row], rng)[:, :, ::-1])
                 match = Match(None, span, 1.0)
                 seen = verify_match(Sides(FootageReader(), still, half), match)
-                told = judging.match_of((None, span), 1.0, seen)
+                told = looking.match_of((None, span), 1.0, seen)
                 is_right = True
                 if name == "first" and seen.is_same and told.video_span is not None:
                     found, at_s = told.video_span, (row + 0.5) / rate

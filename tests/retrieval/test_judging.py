@@ -16,11 +16,12 @@ from sora_search.datatypes import Evidence, Match, TimeSpan
 from sora_search.errors import VideoDecodeError
 from sora_search.media.clips import resize_frames
 from sora_search.media.writing import write_video
-from sora_search.retrieval import judging
+from sora_search.retrieval import judging, looking
 from sora_search.retrieval.alignment import AlignedSpan
 from sora_search.retrieval.deciding import Verification
 from sora_search.retrieval.footage import FootageReader, Sides
-from sora_search.retrieval.judging import _apart, _Part, judge, max_looks
+from sora_search.retrieval.judging import judge, max_looks
+from sora_search.retrieval.looking import Pair
 from sora_search.retrieval.ranges import MOST_RANGES, FoundRange, without_echoes
 from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH
 from sora_search.retrieval.windows import Rectangle
@@ -36,13 +37,13 @@ def found(
 def watched_looks(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     """The options of every look at frames from now on."""
     looks: list[dict[str, object]] = []
-    verify = judging.verify_match
+    verify = looking.verify_match
 
     def watched(*sides: object, **options: object) -> Verification:
         looks.append(options)
         return verify(*sides, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(judging, "verify_match", watched)
+    monkeypatch.setattr(looking, "verify_match", watched)
     return looks
 
 
@@ -272,7 +273,7 @@ def test_where_a_part_alone_is_confirmed_the_halves_are_looked_at(
         told = Match(*halves[0], 0.9) if match.video_span == whole[1] else match
         return Verification(True, 90, 0.9, 0.9, 9.0, 0.0, told)
 
-    monkeypatch.setattr(judging, "verify_match", seen)
+    monkeypatch.setattr(looking, "verify_match", seen)
     path = library.folder / "long-1.mkv"
     video_id = library.index.find(path.as_uri()).video_id
     static = replace(found((0, 4), (10, 14), 0.9).span, is_static=True, diagonals=(whole, *halves))
@@ -295,7 +296,7 @@ def test_of_a_refuted_range_of_one_scene_what_stands_out_is_looked_at(
         is_part = (match.query_span, match.video_span) in parts
         return Verification(is_part, 90, 0.9, 0.9, 9.0, 0.0, match if is_part else None)
 
-    monkeypatch.setattr(judging, "verify_match", seen)
+    monkeypatch.setattr(looking, "verify_match", seen)
     path = library.folder / "long-1.mkv"
     video_id = library.index.find(path.as_uri()).video_id
     whole = replace(found((0, 8), (0, 8), 0.9).span, outstanding=parts)
@@ -309,14 +310,14 @@ def test_a_range_that_cannot_be_read_hides_no_other(
 ) -> None:
     damaged = found((0, 4), (10, 14), 0.9)
     fine = found((4, 12), (4, 12), 0.8)
-    verify = judging.verify_match
+    verify = looking.verify_match
 
     def verify_unless_damaged(*sides: object, **options: object) -> Verification:
         if sides[-1] == Match(damaged.span.row_span, damaged.span.column_span, 0.9):
             raise VideoDecodeError("damaged there")
         return verify(*sides, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(judging, "verify_match", verify_unless_damaged)
+    monkeypatch.setattr(looking, "verify_match", verify_unless_damaged)
     path = library.folder / "long-0.mkv"
     video_id = library.index.find(path.as_uri()).video_id
     judged = judge(
@@ -345,7 +346,7 @@ def looked_at(
     query: Path, video: Path, *ranges: FoundRange, insets: Sequence[Rectangle] = ()
 ) -> list[Match]:
     """What frames say of ranges of two files, in the order of the query."""
-    pair = judging._Pair(Sides(FootageReader(), query, video), insets)
+    pair = Pair(Sides(FootageReader(), query, video), insets)
     matches = pair.look_at(ranges, at_most=6, max_refuted=6)
     return sorted(matches, key=lambda match: match.query_span.start_s if match.query_span else 0)
 
@@ -429,39 +430,12 @@ def test_what_stands_out_in_a_window_must_move_alike_around_it_too(
     video = write_video(tmp_path / "video.mkv", indexed, frames_per_s=RATE, codec="mpeg4")
     query = write_video(tmp_path / "query.mkv", frames, frames_per_s=RATE, codec="mpeg4")
     quarter = replace(found((1, 5), (1, 5), 0.8), window=Rectangle(0.0, 0.5, 0.5, 0.5))
-    verify = judging.verify_match
+    verify = looking.verify_match
 
     def nearly_the_same(sides: Sides, match: Match, **options: Any) -> Verification:
         seen = verify(sides, match, **options)
         return replace(seen, motion=motion) if sides.window else seen
 
-    monkeypatch.setattr(judging, "verify_match", nearly_the_same)
+    monkeypatch.setattr(looking, "verify_match", nearly_the_same)
     [match] = looked_at(query, video, quarter)
     assert bool(match.verified) == (not is_take or motion > 0.8)
-
-
-def part_of(looked_at: tuple[float, float], query: tuple[float, float], start_s: float) -> _Part:
-    """A part of which more was confirmed than was looked at, at the speed 1."""
-    video = TimeSpan(start_s, start_s + query[1] - query[0])
-    match = Match(TimeSpan(*query), video, 0.9)
-    return _Part((TimeSpan(*looked_at), None), Verification(True, match=match))
-
-
-def test_parts_do_not_reach_into_what_another_one_confirms() -> None:
-    first, second = part_of((0, 4), (0, 4.5), 3.0), part_of((4, 8), (3.5, 8), 2.5)
-    cut = [(seen.match.query_span, seen.match.video_span) for seen in _apart([first, second])]  # type: ignore[union-attr]
-    assert cut == [(TimeSpan(0, 4), TimeSpan(3, 7)), (TimeSpan(4, 8), TimeSpan(3, 7))]
-
-
-def test_a_part_that_is_cut_begins_no_earlier_than_its_video() -> None:
-    whole = part_of((0, 3.76), (0, 3.76), 0.1 + 0.2 - 0.3)
-    assert whole.seen.match is not None
-    for start_s in np.linspace(0.0, 0.3, 50):
-        video = judging._cut(whole.seen.match, TimeSpan(start_s, 3.7)).video_span
-        assert video is not None
-        assert video.start_s == pytest.approx(start_s, abs=1e-9)
-
-
-def test_parts_of_one_range_stay_as_long_as_they_are() -> None:
-    first, second = part_of((0, 4), (0, 8), 3.0), part_of((4, 8), (0.5, 8), 3.5)
-    assert list(_apart([first, second])) == [first.seen, second.seen]

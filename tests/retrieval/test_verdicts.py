@@ -14,7 +14,7 @@ from sora_search.datatypes import SearchResult, TimeSpan
 from sora_search.index.indexing import index_videos
 from sora_search.index.video_index import VideoIndex
 from sora_search.media.clips import Clip
-from sora_search.retrieval import judging
+from sora_search.retrieval import looking
 from sora_search.retrieval.deciding import Verification
 from sora_search.retrieval.judging import MIN_LOOKS
 from sora_search.retrieval.picturing import write_answer
@@ -104,7 +104,7 @@ def test_a_match_comes_first_found_or_not_and_keeps_the_ranges_that_were_found(l
 
 
 def test_seconds_that_frames_refute_are_not_those_of_a_match(library, monkeypatch):
-    monkeypatch.setattr(judging, "verify_match", lambda *sides, **options: Verification(False))
+    monkeypatch.setattr(looking, "verify_match", lambda *sides, **options: Verification(False))
     refuted = asked(library)["lone"]
     assert [match.verified for match in refuted.matches] == [False]
     assert refuted.coverage == 0.0
