@@ -38,6 +38,7 @@ from sora_search.errors import (
     VideoNotIndexedError,
 )
 from sora_search.index.connecting import check_schema, connect, own_errors, schema_revision
+from sora_search.index.manifest import MANIFEST_NAME
 from sora_search.index.records import (
     CatalogState,
     FileState,
@@ -63,6 +64,26 @@ MAX_ID = 2**63 - 1
 
 _MAX_VARIABLES = 500  # SQLite allows 999 in a statement in its oldest versions
 _MAX_ROWS_AT_ONCE = 8192  # vectors in memory while many videos are read: 4 MB at 256 dimensions
+
+
+def check_not_lost(folder: Path) -> None:
+    """Never make a new catalog beside the remains of an old one.
+
+    The manifest is first written when the catalog has its tables, so an empty catalog
+    beside one was not left by a writer that was killed.
+
+    Raises:
+        IndexDamagedError: If there are remains of a catalog that is gone or empty.
+    """
+    catalog = folder / CATALOG_NAME
+    is_there = catalog.is_file()
+    if is_there and catalog.stat().st_size > 0:
+        return
+    if (folder / MANIFEST_NAME).exists():
+        raise IndexDamagedError(
+            f"{str(catalog)!r} is {'empty' if is_there else 'gone'}, but {MANIFEST_NAME} is there: "
+            f"put back a copy of it, or delete {str(folder)!r} and run `sora-search index` again"
+        )
 
 
 class Catalog:

@@ -10,10 +10,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
-from sora_search.index.catalog import CATALOG_NAME, Catalog
+from sora_search.index.catalog import CATALOG_NAME, Catalog, check_not_lost
 from sora_search.index.connecting import REVISIONS, check_schema, schema_revision
 from sora_search.index.locking import LOCK_NAME, IndexLock
-from sora_search.index.opening import check_not_lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,9 @@ from typing import Any
 from sora_search.datatypes import VideoEncoder
 from sora_search.errors import IndexDamagedError
 from sora_search.index.caching import manifest_of
-from sora_search.index.catalog import CATALOG_NAME, Catalog
+from sora_search.index.catalog import CATALOG_NAME, Catalog, check_not_lost
 from sora_search.index.locking import LOCK_NAME, IndexLock
 from sora_search.index.manifest import (
-    MANIFEST_NAME,
     delete_stale_files,
     read_manifest,
     write_manifest,
@@ -90,26 +89,6 @@ def _forget_vectors_file(folder: Path, state: CatalogState) -> None:
     manifest = manifest_of(state, None)
     write_manifest(folder, manifest)
     delete_stale_files(folder, manifest)
-
-
-def check_not_lost(folder: Path) -> None:
-    """Never make a new catalog beside the remains of an old one.
-
-    The manifest is first written when the catalog has its tables, so an empty catalog
-    beside one was not left by a writer that was killed.
-
-    Raises:
-        IndexDamagedError: If there are remains of a catalog that is gone or empty.
-    """
-    catalog = folder / CATALOG_NAME
-    is_there = catalog.is_file()
-    if is_there and catalog.stat().st_size > 0:
-        return
-    if (folder / MANIFEST_NAME).exists():
-        raise IndexDamagedError(
-            f"{str(catalog)!r} is {'empty' if is_there else 'gone'}, but {MANIFEST_NAME} is there: "
-            f"put back a copy of it, or delete {str(folder)!r} and run `sora-search index` again"
-        )
 
 
 def tidy(folder: Path, state: CatalogState) -> None:

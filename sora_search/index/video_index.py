@@ -22,13 +22,12 @@ from sora_search.errors import (
     VideoNotIndexedError,
 )
 from sora_search.index.caching import VectorCache
-from sora_search.index.catalog import CATALOG_NAME, MAX_ID, Catalog
+from sora_search.index.catalog import CATALOG_NAME, MAX_ID, Catalog, check_not_lost
 from sora_search.index.checking import find_damage, mend
 from sora_search.index.discovery import content_id as content_id_of
 from sora_search.index.locking import IndexLock
 from sora_search.index.opening import (
     change_model,
-    check_not_lost,
     lock_folder,
     open_writable,
     tidy,
