@@ -329,6 +329,15 @@ class Match:
         return text
 
 
+def in_order(matches: Iterable[Match]) -> list[Match]:
+    """Ranges as people read them: those confirmed first, each kind as it follows in the query."""
+
+    def place(match: Match) -> tuple[bool, float]:
+        return not match.verified, match.query_span.start_s if match.query_span else 0.0
+
+    return sorted(matches, key=place)
+
+
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """One video of the answer.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sora_search.datatypes import FrameBatch, TimeSpan
+from sora_search.datatypes import FrameBatch, Match, TimeSpan, in_order
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,11 @@ def test_frames_show_the_moment_at_which_they_came_on_screen_where_that_is_known
     assert (FrameBatch(frames, times_s, began_s).moments_s == began_s).all()
     with pytest.raises(ValueError, match="began_s"):
         FrameBatch(frames, times_s, began_s[:1])
+
+
+def test_ranges_are_read_as_they_follow_in_the_query_those_confirmed_first():
+    last, first = (Match(TimeSpan(s, s + 1), TimeSpan(0, 1), 0.9, verified=True) for s in (5, 2))
+    unsure = Match(TimeSpan(0, 1), TimeSpan(0, 1), 0.95)
+    still = Match(None, TimeSpan(3, 4), 0.99, verified=True)
+    assert in_order([unsure, last, first]) == [first, last, unsure]
+    assert in_order([still]) == [still]

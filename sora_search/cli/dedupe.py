@@ -31,7 +31,7 @@ from sora_search.cli.output import (
     to_object,
 )
 from sora_search.cli.progress import shown_progress
-from sora_search.datatypes import Progress, format_time
+from sora_search.datatypes import Progress, format_time, in_order
 from sora_search.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _duplicate_lines(
     if duplicate.verdict is not None:
         line.append(f"  (verdict: {duplicate.verdict})", style="yellow")
     yield line
-    for match in duplicate.matches:
+    for match in in_order(duplicate.matches):
         yield Text(f"{' ' * 9}{range_text(match)}  {match.describe()}")
     yield from _equal_lines(duplicate.video)
 
@@ -246,7 +246,8 @@ def _write_pictures(
         for place, duplicate in enumerate(group.duplicates, 1):
             name = ss.path_of(duplicate.video.uri).stem
             path = folder / f"{number:03}-{place:02}-{name}.jpg"
-            ss.write_answer(duplicate.as_answer(videos[duplicate.shown_by]), path)
+            answer = duplicate.as_answer(videos[duplicate.shown_by])
+            ss.write_answer(answer, path, name="duplicate")
             num += 1
     if not quiet:
         print_line(f"pictures in {folder}: {num}", error=True)

@@ -14,7 +14,15 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from sora_search.datatypes import Evidence, IndexReport, Match, Rejection, SearchAnswer, TimeSpan
+from sora_search.datatypes import (
+    Evidence,
+    IndexReport,
+    Match,
+    Rejection,
+    SearchAnswer,
+    TimeSpan,
+    in_order,
+)
 
 SCHEMA = 1
 
@@ -214,7 +222,7 @@ def _result_lines(answer: SearchAnswer, paths: Mapping[str, str], *, explain: bo
         lines.append(line)
         indent = " " * 31
         lines += [Text(f"{indent}also {paths[uri]}", style="dim") for uri in result.other_uris]
-        for match in result.matches:
+        for match in in_order(result.matches):
             lines.append(Text(f"{indent}{range_text(match)}  {result.describe(match)}"))
             if explain and match.evidence is not None:
                 lines.append(Text(f"{indent}  {_evidence_text(match.evidence)}", style="dim"))

@@ -41,7 +41,7 @@ CLEAR_CONTRAST_MOTION, CLEAR_CONTRAST_APPEARANCE = 0.3, 0.85
 
 EXACT_SPEED = 0.02
 """So near to its own speed footage must be to be believed at less than `LIKELY_MOTION`: titles that
-slide in over one signer, who makes another sign, agreed by .5 (contrast 26) at .94 of their speed."""
+slide in over a signer, who makes another sign, agreed by .5 (contrast 26) at .94 of their speed."""
 
 LOW_APPEARANCE = 0.6, 0.75
 LOW_APPEARANCE_MOTION, LOW_APPEARANCE_CONTRAST = 0.90, 30.0
@@ -141,6 +141,8 @@ class Verification:
             if self.is_same is None:
                 return "the pictures hold too little to recognize them by"
             return f"no geometry: {self.cells} places agree, {MIN_CELLS} are needed"
+        if self.is_same and self.is_of_a_still:
+            return "geometry, appearance and what is different at this moment agree"
         if self.is_same:
             return "geometry, appearance and what moves agree"
         if self.motion is None:

@@ -21,6 +21,7 @@ from sora_search.datatypes import (
     TimeSpan,
     VideoInfo,
     format_time,
+    in_order,
 )
 from sora_search.errors import MediaError
 from sora_search.media.decoding import read_at
@@ -61,13 +62,16 @@ class _Frames:
         return [(format_time(time_s) if span else "", picture) for time_s, picture in pairs]
 
 
-def write_answer(answer: SearchAnswer, path: Path | str, *, explain: bool = False) -> Path:
+def write_answer(
+    answer: SearchAnswer, path: Path | str, *, explain: bool = False, name: str = "query"
+) -> Path:
     """Write a picture of an answer: rows of frames with their times, what matches in columns.
 
     Args:
         answer: What `searching.search` found.
         path: Where to; .jpg, .jpeg or .png.
         explain: Draw too where in the picture both agree, and which seconds belong together.
+        name: What to call the query.
 
     Returns:
         The path written.
@@ -80,7 +84,7 @@ def write_answer(answer: SearchAnswer, path: Path | str, *, explain: bool = Fals
     pairs = [
         (place, result, match)
         for place, result in enumerate(answer.results[:MAX_RESULTS], 1)
-        for match in result.matches[:MAX_RANGES] or (None,)
+        for match in in_order(result.matches[:MAX_RANGES]) or (None,)
     ]
     wholly = _whole(answer.query)
     spans = [match.query_span if match else wholly for _, _, match in pairs] or [wholly]
@@ -91,7 +95,7 @@ def write_answer(answer: SearchAnswer, path: Path | str, *, explain: bool = Fals
     for i, span in enumerate(spans):
         if i == 0 or not _is_same(span, spans[shown]):
             shown = i
-            rows.append(PictureRow(_query_label(answer.query, span), seen[i].cells(span)))
+            rows.append(PictureRow(_query_label(name, answer.query, span), seen[i].cells(span)))
         if pairs:
             place, result, match = pairs[i]
             rows.append(_result_row(place, result, match, seen[shown]))
@@ -116,9 +120,9 @@ def _is_same(span: TimeSpan | None, other: TimeSpan | None) -> bool:
     return starts < _SAME_S and ends < _SAME_S
 
 
-def _query_label(info: VideoInfo, span: TimeSpan | None) -> str:
+def _query_label(called: str, info: VideoInfo, span: TimeSpan | None) -> str:
     name = path_of(info.uri).name
-    return f"query  {name}  {span}" if span else f"query  {name}"
+    return f"{called}  {name}  {span}" if span else f"{called}  {name}"
 
 
 def _result_row(

@@ -46,7 +46,7 @@ from sora_search.retrieval.judging import (
     judge,
     max_looks,
 )
-from sora_search.retrieval.ranges import covered_share, span_of
+from sora_search.retrieval.ranges import covered_share, is_echo, span_of, spans_of
 from sora_search.retrieval.scoring import MATCH_STRENGTH, WEIGHTS, Weights, kind_of
 from sora_search.retrieval.suggesting import Suggester
 from sora_search.retrieval.views import View, closer_views, part_views, window_views
@@ -234,9 +234,12 @@ def _with_closer(judged: Judgment, closer: Judgment) -> Judgment:
         fitting = list(filter(is_fitting, ranges))
         if fitting and _best_score(fitting) > _best_score(matches.get(video_id, ())):
             matches[video_id] = fitting
-    return Judgment(
-        matches, [*judged.rejected, *closer.rejected], judged.looked_at | closer.looked_at
-    )
+    rejected = [
+        (video_id, match)
+        for video_id, match in (*judged.rejected, *closer.rejected)
+        if not any(is_echo(spans_of(match), spans_of(told)) for told in matches.get(video_id, ()))
+    ]
+    return Judgment(matches, rejected, judged.looked_at | closer.looked_at)
 
 
 def _best_score(matches: Iterable[Match]) -> float:

@@ -14,7 +14,7 @@ from made_library import Library, still_clip, wandering_clip, written
 from PIL import Image
 from pixel_encoder import PixelEncoder, PixelEncoderSpec
 
-from sora_search.datatypes import Progress, SearchAnswer, TimeSpan
+from sora_search.datatypes import Evidence, Match, Progress, SearchAnswer, TimeSpan
 from sora_search.errors import IndexIncompatibleError, NotAVideoError
 from sora_search.index.indexing import index_videos
 from sora_search.index.video_index import VideoIndex
@@ -23,6 +23,7 @@ from sora_search.media.editing import edit_clip
 from sora_search.media.writing import write_video
 from sora_search.retrieval import searching, suggesting
 from sora_search.retrieval.alignment import AlignedSpan
+from sora_search.retrieval.judging import Judgment
 from sora_search.retrieval.searching import search
 from sora_search.retrieval.suggesting import Suggester
 from sora_search.retrieval.timeline import Timeline
@@ -450,3 +451,14 @@ def test_beside_a_video_that_fills_a_part_of_the_screen_another_one_is_looked_fo
     for result in answer.results:
         assert result.verified
         assert_near(result.matches[0].video_span, 10, 18, 0.2)
+
+
+def test_what_a_closer_look_confirms_is_no_longer_rejected() -> None:
+    span, other = TimeSpan(0, 4), TimeSpan(8, 12)
+    refuted, elsewhere = (Match(span, there, 0.1, verified=False) for there in (span, other))
+    told = Match(span, span, 0.99, verified=True, evidence=Evidence("agree", 0.5))
+    judged = Judgment({}, [(1, refuted), (1, elsewhere), (2, refuted)], {1, 2})
+    closer = Judgment({1: [told]}, [], {1})
+    found = searching._with_closer(judged, closer)
+    assert found.matches == {1: [told]}
+    assert found.rejected == [(1, elsewhere), (2, refuted)]
