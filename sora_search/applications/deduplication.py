@@ -136,9 +136,8 @@ class DuplicateGroup:
     @property
     def num_spare(self) -> int:
         """How many files show nothing that no other one shows."""
-        spare = sum(1 + len(one.video.other_uris) for one in self.duplicates if one.is_whole)
-        partly = sum(len(one.video.other_uris) for one in self.duplicates if not one.is_whole)
-        return len(self.kept.other_uris) + spare + partly
+        spare = sum(len(one.video.other_uris) + one.is_whole for one in self.duplicates)
+        return len(self.kept.other_uris) + spare
 
     @property
     def spare_bytes(self) -> int:
@@ -219,10 +218,9 @@ def duplicates_among(
     if not (0 <= min_score <= 1 and 0 <= min_coverage <= 1):
         raise ValueError(f"need shares in [0, 1], got {min_score=}, {min_coverage=}")
     comparing = _Comparing(index, videos, min_score, min_coverage)
-    num_done = 0
+    num_threads, num_done = min(MAX_THREADS, num_cores()), 0
     for start in range(0, len(videos), AT_A_TIME):
         begun = [comparing.begin(video) for video in videos[start : start + AT_A_TIME]]
-        num_threads = min(MAX_THREADS, num_cores())
         for found in in_threads(begun, num_threads, on_interrupt=comparing.interrupt):
             num_done += 1
             if on_progress is not None:

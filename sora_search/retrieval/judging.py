@@ -22,7 +22,7 @@ from sora_search.index.video_index import VideoIndex
 from sora_search.media.probing import is_gone, path_of
 from sora_search.retrieval.footage import FootageReader, Sides
 from sora_search.retrieval.looking import REPETITION_MOTION, Pair, on_trust
-from sora_search.retrieval.ranges import FoundRange, covered_share, is_echo, is_part, once, spans_of
+from sora_search.retrieval.ranges import FoundRange, covered_share, has_echo, is_part, once
 from sora_search.retrieval.scoring import COPY_SCORE, MATCH_STRENGTH, Sight
 from sora_search.retrieval.windows import Rectangle
 
@@ -140,11 +140,11 @@ def judge(
     looks = in_threads(starmap(look_at, places.items()), num_threads, on_interrupt=reader.interrupt)
     for video_id in order:
         place = places.get(video_id, most)
-        if place >= at_most and judgment.confirmed():
-            num_looks = min(num_looks, place)
-        is_weak = place >= num_strong and not is_thorough
+        if at_most <= place < num_looks and judgment.confirmed():
+            num_looks = place
+        is_weak = num_strong <= place < num_looks and not is_thorough
         if is_weak and covered_share(judgment.confirmed(), bounds) >= EXPLAINED:
-            num_looks = min(num_looks, place)
+            num_looks = place
         if video_id in files and files[video_id] is None:
             matches = list(on_trust(found[video_id], "its file is gone", "unseen"))
         elif place >= num_looks:
@@ -164,9 +164,7 @@ def judge(
         if told:
             judgment.matches[video_id] = told
         judgment.rejected.extend(
-            (video_id, match)
-            for match in matches
-            if not any(is_echo(spans_of(match), spans_of(other)) for other in told)
+            (video_id, match) for match in matches if not has_echo(match, told)
         )
         if on_progress is not None and place < num_looks:
             on_progress(Progress(phase, place + 1, most))

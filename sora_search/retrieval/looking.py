@@ -25,7 +25,7 @@ from sora_search.retrieval.placement import Placement
 from sora_search.retrieval.ranges import FoundRange, Spans, is_part, spans_of
 from sora_search.retrieval.scoring import Sight, score_of_match
 from sora_search.retrieval.synchrony import Clock
-from sora_search.retrieval.verification import verify_match
+from sora_search.retrieval.verification import clock_between, verify_match
 from sora_search.retrieval.windows import Rectangle
 
 MAX_REFUTED_SCENE = 3
@@ -250,8 +250,7 @@ def _line_of(match: Match) -> Clock:
     """The line of time of a match of two videos."""
     assert match.query_span is not None
     assert match.video_span is not None
-    speed = match.video_span.duration_s / match.query_span.duration_s
-    return Clock(match.query_span.middle_s, match.video_span.middle_s, speed)
+    return clock_between(match.query_span, match.video_span)
 
 
 def _cut(match: Match, span: TimeSpan) -> Match:

@@ -47,7 +47,7 @@ def once(ranges: Iterable[_Range]) -> Iterator[_Range]:
     """Those of ranges, best first, that are no echo of a better one."""
     kept: list[_Range] = []
     for found in ranges:
-        if not any(is_echo(spans_of(found), spans_of(other)) for other in kept):
+        if not has_echo(found, kept):
             kept.append(found)
             yield found
 
@@ -59,7 +59,12 @@ def spans_of(found: FoundRange | Match) -> Spans:
     return found.span.row_span, found.span.column_span
 
 
-def is_echo(spans: Spans, others: Spans) -> bool:
+def has_echo(found: FoundRange | Match, others: Iterable[FoundRange | Match]) -> bool:
+    """Whether one of some other ranges of the same video tells the same."""
+    return any(_is_echo(spans_of(found), spans_of(other)) for other in others)
+
+
+def _is_echo(spans: Spans, others: Spans) -> bool:
     """Whether two ranges overlap by half of the shorter one, on both sides."""
     return all(
         a is None or b is None or a.overlap_s(b) >= min(a.duration_s, b.duration_s) / 2

@@ -46,7 +46,7 @@ from sora_search.retrieval.judging import (
     judge,
     max_looks,
 )
-from sora_search.retrieval.ranges import covered_share, is_echo, span_of, spans_of
+from sora_search.retrieval.ranges import covered_share, has_echo, span_of
 from sora_search.retrieval.scoring import MATCH_STRENGTH, WEIGHTS, Weights, kind_of
 from sora_search.retrieval.suggesting import Suggester
 from sora_search.retrieval.views import View, closer_views, part_views, window_views
@@ -139,7 +139,7 @@ def search(
         query,
         at_most=max_looks(bounds.duration_s if bounds else 0.0),
         # A video of the index explains itself; who asks for it wants to know of others.
-        is_thorough=_is_indexed(index, query),
+        is_thorough=index.file_state(uri_of(query)) is not None,
         insets=insets,
         bounds=bounds,
         num_threads=min(MAX_THREADS, num_cores()),
@@ -237,19 +237,13 @@ def _with_closer(judged: Judgment, closer: Judgment) -> Judgment:
     rejected = [
         (video_id, match)
         for video_id, match in (*judged.rejected, *closer.rejected)
-        if not any(is_echo(spans_of(match), spans_of(told)) for told in matches.get(video_id, ()))
+        if not has_echo(match, matches.get(video_id, ()))
     ]
     return Judgment(matches, rejected, judged.looked_at | closer.looked_at)
 
 
 def _best_score(matches: Iterable[Match]) -> float:
     return max((match.score for match in matches), default=-1.0)
-
-
-def _is_indexed(index: VideoIndex, query: Path | str) -> bool:
-    with suppress(VideoNotIndexedError):
-        return bool(index.find(uri_of(query)))
-    return False
 
 
 def _own_video_ids(index: VideoIndex, query: Path | str) -> frozenset[int]:

@@ -223,7 +223,7 @@ def verify(
         window: The part of the query picture that `query` shows; None for all of it.
         known: The geometry to try; it is looked for if None.
     """
-    clock = _clock_between(query_span, video_span)
+    clock = clock_between(query_span, video_span)
     reach_s = PADDING_S, PADDING_S
     if searched is not None:
         reach_s = video_span.start_s - searched.start_s, searched.end_s - video_span.end_s
@@ -316,7 +316,8 @@ def _around(
     return shift, (round(height), round(width))
 
 
-def _clock_between(query_span: TimeSpan, video_span: TimeSpan) -> Clock:
+def clock_between(query_span: TimeSpan, video_span: TimeSpan) -> Clock:
+    """The line of time on which both ranges begin and end together."""
     speed = video_span.duration_s / query_span.duration_s
     return Clock(query_span.middle_s, video_span.middle_s, speed)
 
