@@ -490,7 +490,7 @@ def test_an_inset_that_drifts_stands_still_in_its_window(footage, tmp_path):
         (0.9, 0.35, 35.0, 1.0, 3.0, True),  # half of what moves in a blend
         (0.9, 0.35, 20.0, 1.0, 3.0, None),
         (0.9, 0.5, 26.0, 1.0, 2.4, True),
-        (0.9, 0.5, 26.0, 0.94, 2.4, None),  # titles that slide in over one signer
+        (0.9, 0.5, 26.0, 0.945, 2.4, None),  # titles that slide in over one signer
         (0.8, 0.45, 40.0, 1.0, 3.0, None),  # a title animation with other words
         (0.9, 0.2, 40.0, 1.0, 3.0, False),
         (0.2, 0.9, 40.0, 1.0, 3.0, False),
